@@ -1,0 +1,2 @@
+//! tiphys
+fn main() {}
