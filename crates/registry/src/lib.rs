@@ -1,1 +1,34 @@
-//! registry
+//! The one request pipeline: create, update, patch, delete, list and watch for every kind, built-in or custom.
+//!
+//! Invariants: registry knows no kind by name. The order of steps (authorise, decode, default, mutating admission,
+//! prepare, validate, validating admission, store) is written once. Stored bytes are served as they are.
+//! Upstream counterpart: `k8s.io/apiserver/pkg/registry/generic/registry` and `pkg/endpoints/handlers`.
+
+mod action;
+pub mod admission;
+pub mod auth;
+mod columns;
+mod dynamic;
+mod info;
+pub mod names;
+mod object;
+pub mod pipeline;
+mod plain;
+mod reader;
+mod request;
+mod resource;
+mod status;
+mod strategy;
+
+pub use action::{Action, ActionCall, ActionOutcome};
+pub use columns::{Column, PrintCx, human_duration, since, until};
+pub use dynamic::DynamicObject;
+pub use info::{BodyKind, Durability, GcPolicy, Handler, Info, NameRule, Scope, SelectableField, Subresource};
+pub use object::{AnyObject, Object, ObjectExt};
+pub use pipeline::Registry;
+pub use plain::Plain;
+pub use reader::{Nothing, ReadObjects, Reader};
+pub use request::{RequestCx, UserInfo, Verb};
+pub use resource::{ColumnHeader, Resource, UpdateKind};
+pub use status::keep_all_but_status;
+pub use strategy::{Reservation, Strategy};
