@@ -82,12 +82,8 @@ impl Caches {
 
     /// The cache of the metadata of every object of any resource, known from discovery.
     pub fn metadata(&self, resource: &ApiResource) -> Cache<PartialObject> {
-        let source = Source {
-            path: path_of(resource),
-            fields: String::new(),
-            labels: String::new(),
-            metadata_only: true,
-        };
+        let source =
+            Source { path: path_of(resource), fields: String::new(), labels: String::new(), metadata_only: true };
         self.start(Id::partial(resource), source)
     }
 

@@ -50,9 +50,9 @@ impl<K: Object> Expectations<K> {
         let shown = self.cache.wait_until(|cache| {
             cache.revision() >= pending.revision
                 && pending.deleted.iter().all(|(key, uid)| {
-                    cache.get(key).is_none_or(|object| {
-                        uid_of(&*object) != uid || object.meta().deletion_timestamp.is_some()
-                    })
+                    cache
+                        .get(key)
+                        .is_none_or(|object| uid_of(&*object) != uid || object.meta().deletion_timestamp.is_some())
                 })
         });
         if tokio::time::timeout(TIMEOUT, shown).await.is_err() {

@@ -190,7 +190,11 @@ impl Elector {
             lease_duration_seconds: i32::try_from(self.config.lease_duration.as_secs()).ok(),
             acquire_time: Some(acquired.unwrap_or(MicroTime(now))),
             renew_time: Some(MicroTime(now)),
-            lease_transitions: Some(if ours || current.is_none() { transitions } else { transitions.saturating_add(1) }),
+            lease_transitions: Some(if ours || current.is_none() {
+                transitions
+            } else {
+                transitions.saturating_add(1)
+            }),
             ..LeaseSpec::default()
         }
     }

@@ -23,7 +23,7 @@ pub use backoff::Backoff;
 pub use cache::{Cache, Index};
 pub use caches::{Caches, Selection};
 pub use changes::{Change, Changes};
-pub use controller::{Controller, Next, ReconcileError, Reconcile};
+pub use controller::{Controller, Next, Reconcile, ReconcileError};
 pub use events::{EventKind, Recorder, reference};
 pub use expectations::Expectations;
 pub use leader::{Elector, ElectorConfig, Leadership};

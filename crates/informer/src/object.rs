@@ -1,7 +1,7 @@
 //! What a cache must know about an object: its metadata, and what of it is not worth keeping.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use apimachinery::ObjectKey;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, de::DeserializeOwned};
 
 /// An object that a cache can hold.

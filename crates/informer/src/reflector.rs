@@ -152,7 +152,11 @@ impl<K: Object> Reflector<K> {
         Ok(())
     }
 
-    fn take(&mut self, event: WatchEvent<K>, initial: &mut Option<BTreeMap<apimachinery::ObjectKey, K>>) -> Result<(), Failure> {
+    fn take(
+        &mut self,
+        event: WatchEvent<K>,
+        initial: &mut Option<BTreeMap<apimachinery::ObjectKey, K>>,
+    ) -> Result<(), Failure> {
         match event {
             WatchEvent::Added(mut object) | WatchEvent::Modified(mut object) => {
                 object.trim();
@@ -257,9 +261,7 @@ impl<K: Object> Reflector<K> {
             kube::Error::Api(status) if status.code == 410 || status.reason == "Expired" || status.reason == "Gone" => {
                 Failure::Expired
             }
-            kube::Error::Api(status)
-                if self.position.is_none() && (status.is_invalid() || status.code == 400) =>
-            {
+            kube::Error::Api(status) if self.position.is_none() && (status.is_invalid() || status.code == 400) => {
                 Failure::NoInitialEvents
             }
             _ => Failure::Client(error),

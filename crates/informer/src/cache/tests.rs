@@ -65,7 +65,14 @@ fn an_index_follows_changes() {
     let cache = Cache::unfed();
     cache.replace([config_map("a", "x1", 1)], 1);
     let index = cache.index("app", |object: &ConfigMap| {
-        object.metadata.labels.iter().flatten().filter(|(key, _)| *key == "app").map(|(_, value)| value.clone()).collect()
+        object
+            .metadata
+            .labels
+            .iter()
+            .flatten()
+            .filter(|(key, _)| *key == "app")
+            .map(|(_, value)| value.clone())
+            .collect()
     });
     cache.apply(&ObjectKey::new("a", "x2"), Some(config_map("a", "x2", 2)), 2);
     assert_eq!(index.get("x").len(), 2);

@@ -79,8 +79,7 @@ impl Correlator {
             event.count = Some(observed.count);
             Verdict::Update(event)
         } else {
-            *observed =
-                Observed { count: 1, first: event.first_timestamp.clone(), name: event.metadata.name.clone() };
+            *observed = Observed { count: 1, first: event.first_timestamp.clone(), name: event.metadata.name.clone() };
             Verdict::Create(event)
         };
         let budget = self.budgets.get_or(&spam_key, || Budget { tokens: SPAM_BURST, at: now });
@@ -101,8 +100,7 @@ impl Correlator {
         let key = aggregate_key(&event);
         let message = event.message.clone().unwrap_or_default();
         let similar = self.similar.get_or(&key, Similar::default);
-        let stale =
-            similar.last.is_none_or(|last| now.as_second() - last.as_second() > AGGREGATE_WITHIN_SECONDS);
+        let stale = similar.last.is_none_or(|last| now.as_second() - last.as_second() > AGGREGATE_WITHIN_SECONDS);
         if stale {
             similar.messages.clear();
         }
@@ -216,7 +214,10 @@ mod tests {
 
     fn verdicts(messages: impl IntoIterator<Item = String>) -> Vec<String> {
         let mut correlator = Correlator::new();
-        messages.into_iter().map(|message| text(&correlator.correlate(event(&message), Timestamp::UNIX_EPOCH).1)).collect()
+        messages
+            .into_iter()
+            .map(|message| text(&correlator.correlate(event(&message), Timestamp::UNIX_EPOCH).1))
+            .collect()
     }
 
     #[test]

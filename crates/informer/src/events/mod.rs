@@ -81,10 +81,8 @@ impl Recorder {
     pub fn new(client: Client, component: &str, host: &str, supervisor: &Supervisor) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         supervisor.spawn("events", send_all(client, receiver));
-        let source = EventSource {
-            component: Some(component.to_owned()),
-            host: (!host.is_empty()).then(|| host.to_owned()),
-        };
+        let source =
+            EventSource { component: Some(component.to_owned()), host: (!host.is_empty()).then(|| host.to_owned()) };
         Self { sender, source: Arc::new(source) }
     }
 
