@@ -1,0 +1,68 @@
+//! What a table has in the kernel. Asked once, at start: afterwards the shadow knows.
+
+use super::{SUBSYSTEM, Table};
+use crate::socket::{Error, Socket};
+use crate::wire::{self, Writer};
+
+const GET_CHAIN: u16 = SUBSYSTEM | 4;
+const GET_SET: u16 = SUBSYSTEM | 10;
+
+/// A table's chains and sets, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    pub chains: Vec<String>,
+    pub sets: Vec<ListedSet>,
+}
+
+/// A set or map, as far as it tells whether it can be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedSet {
+    pub name: String,
+    pub flags: u32,
+    pub key_length: u32,
+    pub data_length: u32,
+}
+
+/// Lists the table; one that does not exist has nothing.
+pub async fn list(socket: &mut Socket, table: &Table) -> Result<Listed, Error> {
+    let mut listed = Listed::default();
+    let ask = |writer: &mut Writer| {
+        writer.raw(&[table.family.number(), 0, 0, 0]);
+        writer.string(1, &table.name);
+    };
+    let ours = |payload: &[u8]| {
+        let body = payload.get(4..).unwrap_or_default();
+        wire::find(body, 1).is_some_and(|name| name.string() == table.name)
+    };
+    let chains = socket
+        .dump(GET_CHAIN, "list chains", ask, |_, payload| {
+            if ours(payload) {
+                listed.chains.extend(wire::find(&payload[4..], 3).map(|name| name.string().into_owned()));
+            }
+        })
+        .await;
+    absent_is_empty(chains)?;
+    let sets = socket
+        .dump(GET_SET, "list sets", ask, |_, payload| {
+            if !ours(payload) {
+                return;
+            }
+            let number = |kind| wire::find(&payload[4..], kind).and_then(|found| found.be32()).unwrap_or_default();
+            listed.sets.extend(wire::find(&payload[4..], 2).map(|name| ListedSet {
+                name: name.string().into_owned(),
+                flags: number(3),
+                key_length: number(5),
+                data_length: number(7),
+            }));
+        })
+        .await;
+    absent_is_empty(sets)?;
+    Ok(listed)
+}
+
+fn absent_is_empty(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(error) if error.is_not_found() => Ok(()),
+        other => other,
+    }
+}
