@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, RTM_NEWLINK, link_header, octets,
+    IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, RTM_NEWLINK, link_header,
+    octets,
 };
 use crate::socket::Requests;
 use crate::wire::flags;

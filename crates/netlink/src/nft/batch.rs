@@ -164,6 +164,10 @@ impl Batch {
             if let Some(Some(timeout)) = set.timeout {
                 writer.be64(11, milliseconds(timeout));
             }
+            let notes = byte_order_notes(set);
+            if !notes.is_empty() {
+                writer.attribute(13, &notes);
+            }
         });
     }
 
@@ -304,6 +308,26 @@ fn set_flags(set: &Set) -> u32 {
         bits |= SET_EVAL;
     }
     bits
+}
+
+/// What `nft` leaves itself in a set's user data, to show numbers in the machine's byte order. For concatenations it
+/// goes by the types.
+fn byte_order_notes(set: &Set) -> Vec<u8> {
+    const KEY: u8 = 0;
+    const DATA: u8 = 1;
+    const HOST: u32 = 1;
+    let mut notes = Vec::new();
+    let mut note = |kind, types: &[Type]| {
+        if types == [Type::Mark] {
+            notes.extend_from_slice(&[kind, 4]);
+            notes.extend_from_slice(&HOST.to_ne_bytes());
+        }
+    };
+    note(KEY, &set.key);
+    if let SetValue::Data(types) = &set.value {
+        note(DATA, types);
+    }
+    notes
 }
 
 /// Says what a request wanted, from its own bytes: nothing is kept for errors that do not happen.

@@ -126,37 +126,115 @@ pub enum Reject {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expr {
     /// Loads bytes of the packet.
-    Payload { base: Base, offset: u32, length: u32, to: Register },
-    Meta { key: MetaKey, to: Register },
-    SetMeta { key: MetaKey, from: Register },
-    Ct { key: CtKey, direction: Option<Direction>, to: Register },
-    SetCt { key: CtKey, from: Register },
-    Compare { op: Cmp, register: Register, with: Vec<u8> },
+    Payload {
+        base: Base,
+        offset: u32,
+        length: u32,
+        to: Register,
+    },
+    Meta {
+        key: MetaKey,
+        to: Register,
+    },
+    SetMeta {
+        key: MetaKey,
+        from: Register,
+    },
+    Ct {
+        key: CtKey,
+        direction: Option<Direction>,
+        to: Register,
+    },
+    SetCt {
+        key: CtKey,
+        from: Register,
+    },
+    Compare {
+        op: Cmp,
+        register: Register,
+        with: Vec<u8>,
+    },
     /// `to = (from & mask) ^ xor`
-    Bitwise { from: Register, to: Register, mask: Vec<u8>, xor: Vec<u8> },
-    Immediate { value: Vec<u8>, to: Register },
+    Bitwise {
+        from: Register,
+        to: Register,
+        mask: Vec<u8>,
+        xor: Vec<u8>,
+    },
+    Immediate {
+        value: Vec<u8>,
+        to: Register,
+    },
     Verdict(Verdict),
     /// Is the key in the set?
-    InSet { set: String, key: Register, inverted: bool },
+    InSet {
+        set: String,
+        key: Register,
+        inverted: bool,
+    },
     /// The map's value for the key, into registers.
-    Map { map: String, key: Register, to: Register },
+    Map {
+        map: String,
+        key: Register,
+        to: Register,
+    },
     /// The verdict map's verdict for the key.
-    VerdictMap { map: String, key: Register },
-    Dynset { set: String, op: DynsetOp, key: Register, data: Option<Register>, timeout: Option<Duration> },
+    VerdictMap {
+        map: String,
+        key: Register,
+    },
+    Dynset {
+        set: String,
+        op: DynsetOp,
+        key: Register,
+        data: Option<Register>,
+        timeout: Option<Duration>,
+    },
     /// A random number below the modulus.
-    Random { modulus: u32, to: Register },
+    Random {
+        modulus: u32,
+        to: Register,
+    },
     /// 0, 1, 2, … below the modulus.
-    Increment { modulus: u32, to: Register },
+    Increment {
+        modulus: u32,
+        to: Register,
+    },
     /// A hash of `length` bytes below the modulus.
-    Hash { from: Register, length: u32, modulus: u32, seed: u32, to: Register },
+    Hash {
+        from: Register,
+        length: u32,
+        modulus: u32,
+        seed: u32,
+        to: Register,
+    },
     /// `ipv6` says which family's address is in the register; the port is optional.
-    Nat { kind: NatKind, ipv6: bool, address: Option<Register>, port: Option<Register> },
-    Masquerade { random_ports: bool },
-    Redirect { port: Option<Register> },
-    Fib { flags: u32, result: FibResult, to: Register },
+    Nat {
+        kind: NatKind,
+        ipv6: bool,
+        address: Option<Register>,
+        port: Option<Register>,
+    },
+    Masquerade {
+        random_ports: bool,
+    },
+    Redirect {
+        port: Option<Register>,
+    },
+    Fib {
+        flags: u32,
+        result: FibResult,
+        to: Register,
+    },
     Reject(Reject),
-    Limit { rate: u64, unit: LimitUnit, burst: u32 },
-    Log { prefix: String },
+    Limit {
+        rate: u64,
+        unit: LimitUnit,
+        burst: u32,
+    },
+    Log {
+        prefix: String,
+    },
     Counter,
 }
 

@@ -150,7 +150,7 @@ pub enum SetValue {
 }
 
 impl Set {
-    pub fn set(name: impl Into<String>, key: &[Type]) -> Self {
+    pub fn of(name: impl Into<String>, key: &[Type]) -> Self {
         Self {
             name: name.into(),
             key: key.to_vec(),
@@ -163,11 +163,11 @@ impl Set {
     }
 
     pub fn map(name: impl Into<String>, key: &[Type], value: &[Type]) -> Self {
-        Self { value: SetValue::Data(value.to_vec()), ..Self::set(name, key) }
+        Self { value: SetValue::Data(value.to_vec()), ..Self::of(name, key) }
     }
 
     pub fn verdict_map(name: impl Into<String>, key: &[Type]) -> Self {
-        Self { value: SetValue::Verdict, ..Self::set(name, key) }
+        Self { value: SetValue::Verdict, ..Self::of(name, key) }
     }
 
     pub fn with_intervals(mut self) -> Self {

@@ -13,10 +13,8 @@ fn table() -> Table {
 fn dump(batch: &Batch) -> String {
     let mut text = String::new();
     for bytes in batch.operations() {
-        let groups: Vec<String> = bytes[16..]
-            .chunks(4)
-            .map(|group| group.iter().map(|byte| format!("{byte:02x}")).collect())
-            .collect();
+        let groups: Vec<String> =
+            bytes[16..].chunks(4).map(|group| group.iter().map(|byte| format!("{byte:02x}")).collect()).collect();
         text.push_str(&format!("{:02x} {:02x}{:02x}: {}\n", bytes[4], bytes[7], bytes[6], groups.join(" ")));
     }
     text
@@ -31,7 +29,12 @@ fn check(fill: impl FnOnce(&mut Batch), expect: Expect) {
 #[test]
 fn a_base_chain() {
     let base = BaseChain { kind: ChainType::Nat, hook: Hook::Output, priority: priority::DSTNAT };
-    check(|batch| batch.add_chain(&table(), "out", Some(base)), expect![[""]]);
+    check(
+        |batch| batch.add_chain(&table(), "out", Some(base)),
+        expect![[r#"
+        03 0401: 01000000 0b000100 74697068 79730000 08000300 6f757400 14000480 08000100 00000003 08000200 ffffff9c 08000500 00000001 08000700 6e617400
+    "#]],
+    );
 }
 
 #[test]
@@ -41,7 +44,12 @@ fn a_rule() {
         Expr::equal(Register(0), [10, 43, 0, 1]),
         Expr::Verdict(Verdict::Goto("there".to_owned())),
     ];
-    check(|batch| batch.add_rule(&table(), "out", &expressions), expect![[""]]);
+    check(
+        |batch| batch.add_rule(&table(), "out", &expressions),
+        expect![[r#"
+        06 0c01: 01000000 0b000100 74697068 79730000 08000200 6f757400 a0000480 34000180 0c000100 7061796c 6f616400 24000280 08000100 00000008 08000200 00000001 08000300 00000010 08000400 00000004 2c000180 08000100 636d7000 20000280 08000100 00000008 08000200 00000000 0c000380 08000100 0a2b0001 3c000180 0e000100 696d6d65 64696174 65000000 28000280 08000100 00000000 1c000280 18000280 08000100 fffffffc 0a000200 74686572 65000000
+    "#]],
+    );
 }
 
 #[test]
@@ -54,7 +62,11 @@ fn a_map_and_an_element() {
             batch.add_elements(&table(), &map, [&element]);
             batch.delete_elements(&table(), &map, [&element]);
         },
-        expect![[""]],
+        expect![[r#"
+            09 0401: 01000000 0b000100 74697068 79730000 06000200 6d000000 08000300 00000008 08000400 000004d3 08000500 00000008 08000600 000001cd 08000700 00000008 08000a00 00000001
+            0c 0401: 01000000 0b000100 74697068 79730000 06000200 6d000000 28000380 24000180 10000180 0c000100 02000000 00000000 10000280 0c000100 0a2a0007 00500000
+            0e 0001: 01000000 0b000100 74697068 79730000 06000200 6d000000 18000380 14000180 10000180 0c000100 02000000 00000000
+        "#]],
     );
 }
 
@@ -71,7 +83,8 @@ impl Fixture {
     }
 
     fn nft(&self, arguments: &[&str]) -> String {
-        let output = self.namespace.run(|| std::process::Command::new("nft").args(arguments).output().unwrap()).unwrap();
+        let output =
+            self.namespace.run(|| std::process::Command::new("nft").args(arguments).output().unwrap()).unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
@@ -94,8 +107,8 @@ async fn every_expression_is_accepted_and_shown() {
     let base = |kind, hook, priority| Some(BaseChain { kind, hook, priority });
     let verdicts = Set::verdict_map("verdicts", &[Type::Ipv4, Type::Protocol, Type::Service]);
     let data = Set::map("data", &[Type::Mark], &[Type::Ipv4, Type::Service]);
-    let ranges = Set::set("ranges", &[Type::Ipv4]).with_intervals();
-    let wide = Set::set("wide", &[Type::Ipv4, Type::Service]).with_intervals();
+    let ranges = Set::of("ranges", &[Type::Ipv4]).with_intervals();
+    let wide = Set::of("wide", &[Type::Ipv4, Type::Service]).with_intervals();
     let learned = Set::map("learned", &[Type::Ipv4], &[Type::Ipv4]).with_dynamic_elements(1000);
     let address = |text: &str| Key::new().address(text.parse().unwrap());
     let mut fixture = Fixture::new();
@@ -110,7 +123,8 @@ async fn every_expression_is_accepted_and_shown() {
                 batch.add_chain(&table, "pre", base(ChainType::Nat, Hook::Prerouting, priority::DSTNAT));
                 batch.add_chain(&table, "post", base(ChainType::Nat, Hook::Postrouting, priority::SRCNAT));
                 batch.add_chain(&table, "in", base(ChainType::Filter, Hook::Input, priority::FILTER));
-                let verdict = Element::verdict(address("10.43.0.1").protocol(6).port(443), Verdict::Goto("target".into()));
+                let verdict =
+                    Element::verdict(address("10.43.0.1").protocol(6).port(443), Verdict::Goto("target".into()));
                 batch.add_elements(&table, &verdicts, [&verdict]);
                 let value = Element::data(Key::new().mark(2), address("10.42.0.2").port(80));
                 batch.add_elements(&table, &data, [&value]);
@@ -120,7 +134,8 @@ async fn every_expression_is_accepted_and_shown() {
                 let wide_range = Element::range(address("10.0.0.0").port(80), address("10.0.0.255").port(90));
                 batch.add_elements(&table, &wide, [&wide_range]);
 
-                let mut rule = |chain: &str, expressions: &[&[Expr]]| batch.add_rule(&table, chain, &expressions.concat());
+                let mut rule =
+                    |chain: &str, expressions: &[&[Expr]]| batch.add_rule(&table, chain, &expressions.concat());
                 let key = [load::destination(false, r(0)), load::protocol(r(1)), load::destination_port(r(2))];
                 let vmap = [Expr::VerdictMap { map: "verdicts".into(), key: r(0) }];
                 rule("pre", &[&Expr::family(false), &key, &vmap]);
@@ -167,8 +182,15 @@ async fn every_expression_is_accepted_and_shown() {
                     Expr::not_equal(r(0), [0; 4]),
                 ];
                 rule("post", &[&status, &[Expr::Masquerade { random_ports: true }]]);
-                rule("post", &[&Expr::interface(MetaKey::OutputName, Cmp::Equal, "br0"), &[Expr::Masquerade { random_ports: false }]]);
-                let limit = [Expr::Limit { rate: 5, unit: LimitUnit::Second, burst: 10 }, Expr::Log { prefix: "x ".into() }];
+                rule(
+                    "post",
+                    &[
+                        &Expr::interface(MetaKey::OutputName, Cmp::Equal, "br0"),
+                        &[Expr::Masquerade { random_ports: false }],
+                    ],
+                );
+                let limit =
+                    [Expr::Limit { rate: 5, unit: LimitUnit::Second, burst: 10 }, Expr::Log { prefix: "x ".into() }];
                 rule("in", &[&limit, &[Expr::Reject(Reject::PortUnreachable)]]);
                 rule("in", &[&[load::protocol(r(0)), Expr::equal(r(0), [6]), Expr::Reject(Reject::TcpReset)]]);
                 let original = [
@@ -178,7 +200,64 @@ async fn every_expression_is_accepted_and_shown() {
                 ];
                 rule("in", &[&original]);
             },
-            expect![[""]],
+            expect![[r#"
+                table inet tiphys {
+                	map verdicts {
+                		type ipv4_addr . inet_proto . inet_service : verdict
+                		elements = { 10.43.0.1 . tcp . 443 : goto target }
+                	}
+
+                	map data {
+                		type mark : ipv4_addr . inet_service
+                		elements = { 0x00000002 : 10.42.0.2 . 80 }
+                	}
+
+                	set ranges {
+                		type ipv4_addr
+                		flags interval
+                		elements = { 10.0.0.0/16, 255.0.0.0/8 }
+                	}
+
+                	set wide {
+                		type ipv4_addr . inet_service
+                		flags interval
+                		elements = { 10.0.0.0/24 . 80-90 }
+                	}
+
+                	map learned {
+                		type ipv4_addr : ipv4_addr
+                		size 1000
+                		flags dynamic,timeout
+                	}
+
+                	chain target {
+                		meta nfproto ipv4 dnat ip to numgen random mod 3 map @data
+                		meta mark set jhash ip saddr mod 3 seed 0x1
+                		update @learned { ip saddr timeout 1m : ip daddr }
+                	}
+
+                	chain pre {
+                		type nat hook prerouting priority dstnat; policy accept;
+                		ip daddr . meta l4proto . th dport vmap @verdicts
+                		meta mark set meta mark | 0x00004000 counter
+                		ip saddr != @ranges return
+                		fib daddr type local jump target
+                	}
+
+                	chain post {
+                		type nat hook postrouting priority srcnat; policy accept;
+                		ct status dnat masquerade fully-random
+                		oifname "br0" masquerade
+                	}
+
+                	chain in {
+                		type filter hook input priority filter; policy accept;
+                		limit rate 5/second burst 10 packets log prefix "x " reject
+                		meta l4proto tcp reject with tcp reset
+                		ct original ip daddr 10.43.0.1 drop
+                	}
+                }
+            "#]],
         )
         .await;
 }
@@ -239,5 +318,6 @@ async fn an_element_is_replaced_in_one_transaction() {
     batch.delete_elements(&table(), &map, [&old]);
     batch.add_elements(&table(), &map, [&new]);
     batch.send(&mut fixture.socket).await.unwrap();
-    assert!(fixture.nft(&["list", "map", "inet", "tiphys", "m"]).contains("0x00000007 : 0x00000002"));
+    let shown = fixture.nft(&["list", "map", "inet", "tiphys", "m"]);
+    assert!(shown.contains("0x00000007 : 0x00000002"), "{shown}");
 }

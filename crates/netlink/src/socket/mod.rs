@@ -123,7 +123,7 @@ impl Socket {
 
     fn from_descriptor(descriptor: Descriptor) -> Result<Self, Error> {
         let send_limit = descriptor.send_buffer().map_err(Error::Open)?;
-        let descriptor = AsyncFd::new(descriptor).map_err(Error::Open)?;
+        let descriptor = descriptor.register().map_err(Error::Open)?;
         Ok(Self { descriptor, sequence: 0, send_limit, buffer: vec![0; RECEIVE_BUFFER] })
     }
 

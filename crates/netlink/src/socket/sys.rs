@@ -4,6 +4,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use tokio::io::unix::AsyncFd;
+
 use super::Protocol;
 
 const SOL_NETLINK: libc::c_int = 270;
@@ -46,12 +48,24 @@ impl Descriptor {
         Ok(descriptor)
     }
 
+    /// Hands the socket to the reactor of the runtime that the caller is in.
+    pub(super) fn register(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the descriptor is owned by `self`, stays open as long as it, and is always the same one.
+        unsafe { AsyncFd::register(self) }.map_err(io::Error::from)
+    }
+
     pub(super) fn send_buffer(&self) -> io::Result<usize> {
         let mut value: libc::c_int = 0;
         let mut length = size_of::<libc::c_int>() as libc::socklen_t;
         // SAFETY: both pointers are to live locals, and `length` is the size of the first.
         let result = unsafe {
-            libc::getsockopt(self.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, (&raw mut value).cast(), &raw mut length)
+            libc::getsockopt(
+                self.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_SNDBUF,
+                (&raw mut value).cast(),
+                &raw mut length,
+            )
         };
         if result < 0 {
             return Err(io::Error::last_os_error());
@@ -81,7 +95,8 @@ impl Descriptor {
     /// The datagram's whole length, which may be more than the buffer holds.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         // SAFETY: pointer and length are of one live slice that is ours alone.
-        let received = unsafe { libc::recv(self.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_TRUNC) };
+        let received =
+            unsafe { libc::recv(self.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_TRUNC) };
         usize::try_from(received).map_err(|_| io::Error::last_os_error())
     }
 }
