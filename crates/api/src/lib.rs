@@ -15,4 +15,6 @@ pub use k8s_openapi::{
     },
 };
 
+pub mod owner;
 pub mod pod;
+pub mod pod_template;
