@@ -121,10 +121,6 @@ impl<W: Write> HashingWriter<W> {
         Self { inner, hasher: Sha256::new(), count: 0 }
     }
 
-    pub(crate) fn count(&self) -> u64 {
-        self.count
-    }
-
     pub(crate) fn finish(self) -> (W, Digest, u64) {
         (self.inner, Digest::from_hash(self.hasher.finalize().as_slice()), self.count)
     }

@@ -11,8 +11,10 @@ mod import;
 
 pub use compression::{Compression, Decompressed};
 pub(crate) use compression::sniff_file;
-pub(crate) use entries::{Member, Members, show};
-pub(crate) use import::{IndexEntry, fits};
+pub(crate) use entries::Members;
+pub(crate) use import::{
+    CONFIG_TYPE, DockerManifest, INDEX_TYPE, ImageIndex, IndexEntry, MANIFEST_TYPE, Manifest, blob_path, fits,
+};
 pub use extract::{Limits, Summary, extract_layer};
 
 #[cfg(test)]

@@ -1,0 +1,64 @@
+//! Images packed from Debian packages can be imported, exported and imported again.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use images::{Store, pack};
+
+/// Packages are downloaded once for all test runs.
+pub(crate) fn cache() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debian-packages")
+}
+
+#[test]
+fn nginx_is_packed_the_same_every_time_and_survives_export() {
+    let first = pack::pack(&pack::nginx(), &cache()).expect("pack nginx");
+    let second = pack::pack(&pack::nginx(), &cache()).expect("pack nginx again");
+    assert!(first.archive == second.archive, "two builds of the same packages differ");
+
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = Store::open(directory.path().join("a")).expect("open store");
+    let images = store.import_stream(first.archive.as_slice(), &[]).expect("import");
+    let image = images.first().expect("one image");
+    assert_eq!(image.names, ["docker.io/library/nginx:latest"]);
+    assert_eq!(image.config.cmd, ["/usr/sbin/nginx", "-g", "daemon off;"]);
+    let root = store.lower_directories(image).remove(0);
+    assert!(root.join("usr/sbin/nginx").is_file());
+    assert!(root.join("usr/share/nginx/html/index.html").is_file());
+    assert_eq!(std::fs::read_link(root.join("var/log/nginx/access.log")).expect("a link"), Path::new("/dev/stdout"));
+
+    // chroot shows that every shared library came along.
+    let output = std::process::Command::new("chroot").arg(&root).args(["/usr/sbin/nginx", "-v"]).output().expect("run nginx");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let exported = directory.path().join("nginx.tar");
+    let mut file = File::create(&exported).expect("create");
+    store.export(&["nginx".to_owned()], &mut file).expect("export");
+    file.flush().expect("flush");
+    let other = Store::open(directory.path().join("b")).expect("open store");
+    let again = other.import(&File::open(&exported).expect("open"), &[]).expect("import the export");
+    assert_eq!(again[0].id, image.id);
+    assert_eq!(again[0].names, image.names);
+    assert_eq!(again[0].manifest, image.manifest);
+}
+
+#[test]
+fn a_directory_of_archives_is_imported_once() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let archives = directory.path().join("archives");
+    std::fs::create_dir(&archives).expect("create");
+    let busybox = pack::pack(&pack::busybox(), &cache()).expect("pack busybox");
+    std::fs::write(archives.join("busybox.tar"), &busybox.archive).expect("write");
+    std::fs::write(archives.join("broken.tar"), b"not a tar at all").expect("write");
+
+    let store = Store::open(directory.path().join("store")).expect("open store");
+    assert_eq!(store.import_directory(&archives).expect("import").len(), 1);
+    assert_eq!(store.import_directory(&archives).expect("import").len(), 0, "an unchanged archive was read again");
+    let reopened = Store::open(directory.path().join("store")).expect("open store again");
+    assert_eq!(reopened.import_directory(&archives).expect("import").len(), 0);
+    assert!(reopened.get("busybox").is_some());
+
+    reopened.remove("busybox").expect("remove");
+    assert_eq!(reopened.import_directory(&archives).expect("import").len(), 1, "a removed image comes back");
+}
