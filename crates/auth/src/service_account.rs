@@ -14,7 +14,9 @@ use registry::{
 };
 use ring::{
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey},
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +107,8 @@ impl ServiceAccountTokens {
     pub fn new(key_pem: &str, issuer: &str, audiences: Vec<String>, objects: Reader) -> Result<Self, TokenError> {
         let random = SystemRandom::new();
         let body: String = key_pem.lines().filter(|line| !line.starts_with("-----")).collect();
-        let der = base64::engine::general_purpose::STANDARD.decode(body).map_err(|error| TokenError(error.to_string()))?;
+        let der =
+            base64::engine::general_purpose::STANDARD.decode(body).map_err(|error| TokenError(error.to_string()))?;
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random)
             .map_err(|error| TokenError(error.to_string()))?;
         let key_id = BASE64.encode(ring::digest::digest(&ring::digest::SHA256, key.public_key().as_ref()));
@@ -133,7 +136,8 @@ impl ServiceAccountTokens {
 
     fn sign(&self, claims: &Claims) -> Result<String, ApiError> {
         let header = Header { alg: "ES256".to_owned(), kid: self.key_id.clone() };
-        let encode = |bytes: Result<Vec<u8>, serde_json::Error>| bytes.map(|b| BASE64.encode(b)).map_err(ApiError::internal);
+        let encode =
+            |bytes: Result<Vec<u8>, serde_json::Error>| bytes.map(|b| BASE64.encode(b)).map_err(ApiError::internal);
         let payload = format!("{}.{}", encode(serde_json::to_vec(&header))?, encode(serde_json::to_vec(claims))?);
         let signature = self
             .key
@@ -146,7 +150,8 @@ impl ServiceAccountTokens {
         let Some((payload, signature)) = token.rsplit_once('.') else { return Ok(None) };
         let Some((header, claims)) = payload.split_once('.') else { return Ok(None) };
         let decode = |text: &str| BASE64.decode(text).ok();
-        let (Some(header), Some(claims_json), Some(signature)) = (decode(header), decode(claims), decode(signature)) else {
+        let (Some(header), Some(claims_json), Some(signature)) = (decode(header), decode(claims), decode(signature))
+        else {
             return Ok(None);
         };
         // Somebody else's tokens are for another authenticator, so that is no error.
@@ -195,7 +200,9 @@ impl ServiceAccountTokens {
             Some(_) => Ok(()),
         };
         // Objects that are being deleted still count for a minute, so that what shuts down can finish.
-        let gone = |deleted: Option<&api::Time>| deleted.is_some_and(|time| now.duration_since(time.0) > SignedDuration::from_secs(60));
+        let gone = |deleted: Option<&api::Time>| {
+            deleted.is_some_and(|time| now.duration_since(time.0) > SignedDuration::from_secs(60))
+        };
         let account: Option<ServiceAccount> = self.objects.get("", "serviceaccounts", namespace, &serviceaccount.name);
         let account = account.filter(|account| !gone(account.metadata.deletion_timestamp.as_ref()));
         check("service account", account.and_then(|account| account.metadata.uid), serviceaccount)?;
@@ -313,7 +320,9 @@ mod tests {
                 _ => return None,
             };
             let kind = if plural == "pods" { "Pod" } else { "ServiceAccount" };
-            Some(format!(r#"{{"apiVersion":"v1","kind":"{kind}","metadata":{{"name":"{name}","uid":"{uid}"}}}}"#).into())
+            Some(
+                format!(r#"{{"apiVersion":"v1","kind":"{kind}","metadata":{{"name":"{name}","uid":"{uid}"}}}}"#).into(),
+            )
         }
         fn list(&self, _: &str, _: &str, _: Option<&str>) -> Vec<bytes::Bytes> {
             Vec::new()
@@ -323,8 +332,13 @@ mod tests {
     fn tokens() -> ServiceAccountTokens {
         let directory = tempfile::tempdir().unwrap();
         let (key, _) = pki::signing_key(directory.path()).unwrap();
-        ServiceAccountTokens::new(&key, "https://kubernetes.default.svc", vec!["api".into()], Reader::new(Arc::new(Objects)))
-            .unwrap()
+        ServiceAccountTokens::new(
+            &key,
+            "https://kubernetes.default.svc",
+            vec!["api".into()],
+            Reader::new(Arc::new(Objects)),
+        )
+        .unwrap()
     }
 
     fn claims(account: &str, uid: &str, pod_uid: Option<&str>) -> TokenClaims {

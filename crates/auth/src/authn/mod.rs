@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn tokens_are_found_where_clients_put_them() {
-        let headers = |name: http::HeaderName, value: &str| http::HeaderMap::from_iter([(name, value.parse().unwrap())]);
+        let headers =
+            |name: http::HeaderName, value: &str| http::HeaderMap::from_iter([(name, value.parse().unwrap())]);
         let found = |name, value| bearer_token(&headers(name, value));
         assert_eq!(found(http::header::AUTHORIZATION, "Bearer abc"), Some("abc".into()));
         assert_eq!(found(http::header::AUTHORIZATION, "bearer  abc "), Some("abc".into()));

@@ -96,8 +96,8 @@ impl NodeAuthorizer {
 
     fn decide(&self, attributes: &Attributes) -> Decision {
         let Some(node) = node_of(&attributes.user) else { return Decision::NoOpinion { reason: String::new() } };
-        let refuse = |why: &str| {
-            Decision::NoOpinion { reason: format!("{why} for node {}", apimachinery::field::go_quote(node)) }
+        let refuse = |why: &str| Decision::NoOpinion {
+            reason: format!("{why} for node {}", apimachinery::field::go_quote(node)),
         };
         let allowed = |yes: bool, why: &str| if yes { Decision::Allow { reason: String::new() } } else { refuse(why) };
         if !attributes.is_resource_request {

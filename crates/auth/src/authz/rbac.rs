@@ -145,7 +145,8 @@ impl Index {
             _ => (key.0.clone(), binding.role.name.clone()),
         };
         let rules = self.roles.get(&role_key)?.clone();
-        let described = binding.subjects.iter().find(|(candidate, _)| candidate == subject).map(|(_, text)| text.as_str());
+        let described =
+            binding.subjects.iter().find(|(candidate, _)| candidate == subject).map(|(_, text)| text.as_str());
         let (kind, name) = if key.0.is_empty() {
             ("ClusterRoleBinding", apimachinery::field::go_quote(&key.1))
         } else {
@@ -170,7 +171,10 @@ fn subject_key(subject: &Subject, namespace: &str) -> Option<(SubjectKey, String
         "ServiceAccount" => {
             let namespace = subject.namespace.as_deref().filter(|text| !text.is_empty()).unwrap_or(namespace);
             (!namespace.is_empty()).then(|| {
-                let text = format!("ServiceAccount {}", apimachinery::field::go_quote(&format!("{}/{namespace}", subject.name)));
+                let text = format!(
+                    "ServiceAccount {}",
+                    apimachinery::field::go_quote(&format!("{}/{namespace}", subject.name))
+                );
                 (SubjectKey::User(crate::service_account::user_name(namespace, &subject.name)), text)
             })
         }
@@ -220,7 +224,7 @@ mod tests {
     }
 
     fn role_ref(kind: &str, name: &str) -> RoleRef {
-        RoleRef { api_group: "rbac.authorization.k8s.io".into(), kind: kind.into(), name: name.into() }
+        RoleRef { api_group: Some("rbac.authorization.k8s.io".into()), kind: kind.into(), name: name.into() }
     }
 
     fn subject(kind: &str, name: &str) -> Subject {
@@ -241,7 +245,10 @@ mod tests {
     #[test]
     fn a_binding_in_a_namespace_holds_only_there_and_only_as_long_as_it_exists() {
         let rbac = Rbac::new();
-        rbac.set_cluster_role("view", Some(ClusterRole { rules: Some(vec![rule("get", "pods")]), ..Default::default() }));
+        rbac.set_cluster_role(
+            "view",
+            Some(ClusterRole { rules: Some(vec![rule("get", "pods")]), ..Default::default() }),
+        );
         let binding = RoleBinding {
             subjects: Some(vec![subject("User", "ada"), subject("ServiceAccount", "bot")]),
             role_ref: role_ref("ClusterRole", "view"),
@@ -250,7 +257,9 @@ mod tests {
         rbac.set_role_binding("a", "b", Some(binding));
         assert_eq!(
             ask(&rbac, "ada", "get", "a", "pods"),
-            Decision::Allow { reason: r#"RBAC: allowed by RoleBinding "b/a" of ClusterRole "view" to User "ada""#.into() }
+            Decision::Allow {
+                reason: r#"RBAC: allowed by RoleBinding "b/a" of ClusterRole "view" to User "ada""#.into()
+            }
         );
         assert!(ask(&rbac, "system:serviceaccount:a:bot", "get", "a", "pods").is_allowed());
         assert!(!ask(&rbac, "ada", "get", "other", "pods").is_allowed());

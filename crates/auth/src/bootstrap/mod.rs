@@ -67,7 +67,7 @@ pub fn policy() -> Policy {
     for (namespace, name, role, subjects) in roles::NAMESPACED_BINDINGS {
         policy.role_bindings.push(RoleBinding {
             metadata: metadata(namespace, name, &[]),
-            role_ref: RoleRef { api_group: GROUP.to_owned(), kind: "Role".to_owned(), name: (*role).to_owned() },
+            role_ref: RoleRef { api_group: Some(GROUP.to_owned()), kind: "Role".to_owned(), name: (*role).to_owned() },
             subjects: Some(subjects.iter().map(|subject| parse_subject(subject)).collect()),
         });
     }
@@ -86,10 +86,8 @@ fn aggregated(name: &str, label: &str, roles: &[ClusterRole]) -> ClusterRole {
     let mut wanted = vec![label];
     // admin contains edit, and edit contains view.
     match name {
-        "admin" => wanted.extend([
-            "rbac.authorization.k8s.io/aggregate-to-edit",
-            "rbac.authorization.k8s.io/aggregate-to-view",
-        ]),
+        "admin" => wanted
+            .extend(["rbac.authorization.k8s.io/aggregate-to-edit", "rbac.authorization.k8s.io/aggregate-to-view"]),
         "edit" => wanted.push("rbac.authorization.k8s.io/aggregate-to-view"),
         _ => {}
     }
@@ -98,7 +96,8 @@ fn aggregated(name: &str, label: &str, roles: &[ClusterRole]) -> ClusterRole {
         .filter(|role| wanted.iter().any(|label| labels_of(role).contains_key(*label)))
         .flat_map(|role| role.rules.clone().unwrap_or_default())
         .collect();
-    let selector = LabelSelector { match_labels: Some([(label.to_owned(), "true".to_owned())].into()), ..Default::default() };
+    let selector =
+        LabelSelector { match_labels: Some([(label.to_owned(), "true".to_owned())].into()), ..Default::default() };
     ClusterRole {
         metadata: metadata("", name, &own),
         rules: Some(rules),
@@ -109,7 +108,7 @@ fn aggregated(name: &str, label: &str, roles: &[ClusterRole]) -> ClusterRole {
 fn cluster_binding(role: &str, subjects: impl Iterator<Item = Subject>) -> ClusterRoleBinding {
     ClusterRoleBinding {
         metadata: metadata("", role, &[]),
-        role_ref: RoleRef { api_group: GROUP.to_owned(), kind: "ClusterRole".to_owned(), name: role.to_owned() },
+        role_ref: RoleRef { api_group: Some(GROUP.to_owned()), kind: "ClusterRole".to_owned(), name: role.to_owned() },
         subjects: Some(subjects.collect()),
     }
 }
@@ -134,7 +133,9 @@ pub(crate) fn parse_rule(text: &str) -> PolicyRule {
         None => PolicyRule { verbs, non_resource_urls: Some(second), ..PolicyRule::default() },
         Some(resources) => PolicyRule {
             verbs,
-            api_groups: Some(second.into_iter().map(|group| if group == "core" { String::new() } else { group }).collect()),
+            api_groups: Some(
+                second.into_iter().map(|group| if group == "core" { String::new() } else { group }).collect(),
+            ),
             resources: Some(resources),
             resource_names: columns.next(),
             non_resource_urls: None,
@@ -152,7 +153,9 @@ fn parse_subject(text: &str) -> Subject {
             namespace: Some(namespace.to_owned()),
             api_group: None,
         },
-        _ => Subject { kind: kind.to_owned(), name: name.to_owned(), namespace: None, api_group: Some(GROUP.to_owned()) },
+        _ => {
+            Subject { kind: kind.to_owned(), name: name.to_owned(), namespace: None, api_group: Some(GROUP.to_owned()) }
+        }
     }
 }
 
@@ -201,7 +204,11 @@ pub fn reconcile_subjects(
 }
 
 fn is_left_alone(metadata: &ObjectMeta) -> bool {
-    metadata.annotations.as_ref().and_then(|annotations| annotations.get(AUTO_UPDATE)).is_some_and(|value| value == "false")
+    metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(AUTO_UPDATE))
+        .is_some_and(|value| value == "false")
 }
 
 fn add_missing(metadata: &mut ObjectMeta, wanted: &ObjectMeta) {
@@ -229,7 +236,11 @@ mod tests {
         for role in &policy.cluster_roles {
             for rule in role.rules.iter().flatten() {
                 assert!(!rule.verbs.is_empty(), "{:?}", role.metadata.name);
-                assert!(rule.non_resource_urls.as_ref().is_none_or(|urls| urls.iter().all(|url| url == "*" || url.starts_with('/'))));
+                assert!(
+                    rule.non_resource_urls
+                        .as_ref()
+                        .is_none_or(|urls| urls.iter().all(|url| url == "*" || url.starts_with('/')))
+                );
             }
         }
     }

@@ -32,10 +32,7 @@ pub(super) const ROLES: &[RoleRow] = &[
         "system:discovery",
         &["get | /livez /readyz /healthz /version /version/ /openapi /openapi/* /api /api/* /apis /apis/*"],
     ),
-    row(
-        "system:monitoring",
-        &["get | /healthz /healthz/* /livez /livez/* /readyz /readyz/* /metrics /metrics/slis"],
-    ),
+    row("system:monitoring", &["get | /healthz /healthz/* /livez /livez/* /readyz /readyz/* /metrics /metrics/slis"]),
     row(
         "system:basic-user",
         &[
@@ -46,7 +43,9 @@ pub(super) const ROLES: &[RoleRow] = &[
     row("system:public-info-viewer", &["get | /livez /readyz /healthz /version /version/"]),
     row(
         "system:service-account-issuer-discovery",
-        &["get | /.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/"],
+        &[
+            "get | /.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/",
+        ],
     ),
     labelled(
         "system:aggregate-to-admin",
@@ -146,10 +145,7 @@ pub(super) const ROLES: &[RoleRow] = &[
     row("system:node-bootstrapper", &["create get list watch | certificates.k8s.io | certificatesigningrequests"]),
     row(
         "system:auth-delegator",
-        &[
-            "create | authentication.k8s.io | tokenreviews",
-            "create | authorization.k8s.io | subjectaccessreviews",
-        ],
+        &["create | authentication.k8s.io | tokenreviews", "create | authorization.k8s.io | subjectaccessreviews"],
     ),
     row("system:kube-aggregator", &["get list watch | core | endpoints services"]),
     row(
@@ -226,10 +222,7 @@ pub(super) const ROLES: &[RoleRow] = &[
             "list watch | networking.k8s.io | servicecidrs",
         ],
     ),
-    row(
-        "system:cluster-trust-bundle-discovery",
-        &["get list watch | certificates.k8s.io | clustertrustbundles"],
-    ),
+    row("system:cluster-trust-bundle-discovery", &["get list watch | certificates.k8s.io | clustertrustbundles"]),
     row(
         "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
         &["create | certificates.k8s.io | certificatesigningrequests/nodeclient"],
@@ -281,23 +274,30 @@ pub(super) const NAMESPACED_ROLES: &[(&str, &str, &[&str])] = &[
     ),
     ("kube-system", "system:controller:bootstrap-signer", &["get list watch | core | secrets"]),
     ("kube-system", "system:controller:cloud-provider", &["create get list watch | core | configmaps"]),
-    ("kube-system", "system:controller:token-cleaner", &[
-        "delete get list watch | core | secrets",
-        "create patch update | core events.k8s.io | events",
-    ]),
-    ("kube-system", "system::leader-locking-kube-controller-manager", &[
-        "watch | core | configmaps",
-        "get update | core | configmaps | kube-controller-manager",
-    ]),
-    ("kube-system", "system::leader-locking-kube-scheduler", &[
-        "watch | core | configmaps",
-        "get update | core | configmaps | kube-scheduler",
-    ]),
-    ("kube-public", "system:controller:bootstrap-signer", &[
-        "get list watch | core | configmaps",
-        "update | core | configmaps | cluster-info",
-        "create patch update | core events.k8s.io | events",
-    ]),
+    (
+        "kube-system",
+        "system:controller:token-cleaner",
+        &["delete get list watch | core | secrets", "create patch update | core events.k8s.io | events"],
+    ),
+    (
+        "kube-system",
+        "system::leader-locking-kube-controller-manager",
+        &["watch | core | configmaps", "get update | core | configmaps | kube-controller-manager"],
+    ),
+    (
+        "kube-system",
+        "system::leader-locking-kube-scheduler",
+        &["watch | core | configmaps", "get update | core | configmaps | kube-scheduler"],
+    ),
+    (
+        "kube-public",
+        "system:controller:bootstrap-signer",
+        &[
+            "get list watch | core | configmaps",
+            "update | core | configmaps | cluster-info",
+            "create patch update | core events.k8s.io | events",
+        ],
+    ),
 ];
 
 /// RoleBindings of system namespaces: namespace, name, role, subjects.
