@@ -3,9 +3,6 @@
 //! - [`table`]: the table itself, for built-in kinds ([`builtin`]) and for kinds made at run time.
 //! - [`json`]: JSON as an ordered tree that keeps duplicates.
 //! - [`decode`]: JSON bytes to a canonical object, with unknown and duplicate fields reported as upstream reports them.
-//! - [`protobuf`]: objects, lists, watch frames and envelopes between protobuf and JSON.
-//! - [`patch`]: strategic merge patch.
-//! - [`openapi`]: OpenAPI v2 (JSON and protobuf) and v3 documents for the resources that are served.
 //!
 //! Invariants: no I/O, no clock, no tasks. Nothing that arrives from outside can panic, recurse without bound or cost
 //! memory out of proportion to its size. No kind is known by name, except those of the API machinery itself.
@@ -14,9 +11,6 @@
 
 pub mod decode;
 pub mod json;
-pub mod openapi;
-pub mod patch;
-pub mod protobuf;
 pub mod table;
 mod values;
 

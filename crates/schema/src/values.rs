@@ -5,12 +5,21 @@
 
 use std::borrow::Cow;
 
+use apimachinery::quantity::Quantity;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 /// The zero time of Go, which is printed as null.
 const GO_ZERO_SECONDS: i64 = -62_135_596_800;
+
+/// Upstream's error for what is no quantity.
+pub(crate) const QUANTITY_FORMAT: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+
+/// The form in which upstream prints a quantity: `1` for `1000m`, `1Gi` for `1024Mi`.
+pub(crate) fn canonical_quantity(text: &str) -> Result<String, String> {
+    text.parse::<Quantity>().map(|quantity| quantity.to_string()).map_err(|error| error.to_string())
+}
 
 /// Seconds and nanoseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +36,13 @@ impl Instant {
 
 /// RFC 3339 to an instant; the error is that of Go's `time.Parse`.
 pub(crate) fn parse_time(text: &str) -> Result<Instant, String> {
-    let refused = || format!("parsing time \"{text}\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"{}\" as \"{}\"", time_rest(text).0, time_rest(text).1);
+    let refused = || {
+        let (rest, layout) = time_rest(text);
+        if layout == "Z07:00" && (rest == "Z" || rest.starts_with(['+', '-', '.'])) {
+            return format!("parsing time \"{text}\": {} out of range", out_of_range(text));
+        }
+        format!("parsing time \"{text}\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"{rest}\" as \"{layout}\"")
+    };
     // jiff also reads other forms of ISO 8601.
     let bytes = text.as_bytes();
     let shaped = bytes.len() >= 20
@@ -53,6 +68,18 @@ fn time_rest(text: &str) -> (&str, &'static str) {
         at += width;
     }
     (text.get(at..).unwrap_or_default(), "Z07:00")
+}
+
+/// The part of a well-formed time that no calendar or clock has.
+fn out_of_range(text: &str) -> &'static str {
+    let number = |at: usize| text.get(at..at + 2).and_then(|digits| digits.parse::<u8>().ok()).unwrap_or(u8::MAX);
+    match (number(5), number(11), number(14), number(17)) {
+        (0 | 13.., ..) => "month",
+        (_, 24.., ..) => "hour",
+        (_, _, 60.., _) => "minute",
+        (_, _, _, 60..) => "second",
+        _ => "day",
+    }
 }
 
 /// An instant as `metav1.Time` prints it: whole seconds, UTC.
@@ -182,7 +209,7 @@ mod tests {
             Ok(instant) => format!("{:?} {:?}", format_time(instant), format_micro_time(instant)),
             Err(error) => error,
         };
-        let cases = ["2008-01-01T01:01:01Z", "2008-01-01T03:01:01.1234567+02:00", "1960-01-01T00:00:00.25Z", "0001-01-01T00:00:00Z", "2008", "yesterday", "2008-01-01 01:01:01Z", "2008-13-01T01:01:01Z"];
+        let cases = ["2008-01-01T01:01:01Z", "2008-01-01T03:01:01.1234567+02:00", "1960-01-01T00:00:00.25Z", "0001-01-01T00:00:00Z", "2008", "yesterday", "2008-01-01 01:01:01Z", "2008-13-01T01:01:01Z", "2008-02-30T01:01:01Z"];
         expect![[r#"
             Some("2008-01-01T01:01:01Z") Some("2008-01-01T01:01:01.000000Z")
             Some("2008-01-01T01:01:01Z") Some("2008-01-01T01:01:01.123456Z")
@@ -191,7 +218,8 @@ mod tests {
             parsing time "2008" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "-"
             parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"
             parsing time "2008-01-01 01:01:01Z" as "2006-01-02T15:04:05Z07:00": cannot parse " 01:01:01Z" as "T"
-            parsing time "2008-13-01T01:01:01Z" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "Z07:00""#]]
+            parsing time "2008-13-01T01:01:01Z": month out of range
+            parsing time "2008-02-30T01:01:01Z": day out of range"#]]
         .assert_eq(&cases.map(show).join("\n"));
     }
 
