@@ -4,6 +4,8 @@
 //! - [`json`]: JSON as an ordered tree that keeps duplicates.
 //! - [`decode`]: JSON bytes to a canonical object, with unknown and duplicate fields reported as upstream reports them.
 //!
+//! - [`protobuf`]: objects, lists, watch frames and envelopes between protobuf and JSON.
+//!
 //! Invariants: no I/O, no clock, no tasks. Nothing that arrives from outside can panic, recurse without bound or cost
 //! memory out of proportion to its size. No kind is known by name, except those of the API machinery itself.
 //!
@@ -11,6 +13,7 @@
 
 pub mod decode;
 pub mod json;
+pub mod protobuf;
 pub mod table;
 mod values;
 

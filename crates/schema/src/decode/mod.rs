@@ -51,7 +51,7 @@ pub fn canonical<'a>(kind: Type<'_>, value: &'a serde_json::Value, limits: &Limi
 }
 
 pub(crate) use walk::is_zero;
-pub(crate) use zero::zero;
+pub(crate) use zero::{owned, zero};
 
 #[cfg(test)]
 mod tests;

@@ -156,7 +156,6 @@ impl<'a> Node<'a> {
     }
 }
 
-pub(crate) use write::string as write_string;
 
 fn number_value(text: &str) -> serde_json::Number {
     if let Ok(value) = text.parse::<i64>() {
