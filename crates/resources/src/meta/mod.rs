@@ -1,0 +1,7 @@
+//! What many kinds share beside validation: quantities, differences, controllers, printing of labels.
+//!
+//! Knows no kind.
+
+pub(crate) mod diff;
+pub(crate) mod print;
+pub(crate) mod quantity;

@@ -1,3 +1,0 @@
-//! The store through its public door.
-
-mod basics;
