@@ -1,5 +1,9 @@
 //! Questions about Pods. Upstream: `pkg/api/v1/pod` and `pkg/api/pod`.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use crate::core::v1::{Pod, PodCondition};
 
 /// The condition of that type.
@@ -41,4 +45,22 @@ pub fn is_active(pod: &Pod) -> bool {
 /// The node it is bound to.
 pub fn node_name(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// How long until the pod has been ready for the given time: zero if it has, `None` if it is not ready.
+/// Upstream: `IsPodAvailable`.
+pub fn available_after(pod: &Pod, min_ready: Duration, now: Timestamp) -> Option<Duration> {
+    let ready = condition(pod, "Ready").filter(|condition| condition.status == "True")?;
+    if min_ready.is_zero() {
+        return Some(Duration::ZERO);
+    }
+    let since = ready.last_transition_time.as_ref()?.0;
+    let elapsed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    Some(min_ready.saturating_sub(elapsed))
+}
+
+/// The most restarts of any of its containers.
+pub fn restarts(pod: &Pod) -> i32 {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    statuses.into_iter().flatten().map(|status| status.restart_count).max().unwrap_or(0)
 }

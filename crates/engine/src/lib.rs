@@ -1,1 +1,21 @@
-//! engine
+//! Where the cluster's bytes are kept: the seam between the in-memory multi-version store and a disk (or etcd).
+//!
+//! The store answers every read from memory, so an engine is only asked to **order** transactions, to **keep** them,
+//! and to give everything back when it is opened. It knows no object, no watch and no precondition of the API.
+//!
+//! Invariants every engine holds:
+//! - a transaction is kept whole or not at all, under the one revision that the engine chose for it;
+//! - revisions only grow, also over restarts, also after a crash that lost relaxed transactions;
+//! - `commit` returns `Ok` only when every synced transaction of the batch survives a power cut;
+//! - after a failure that leaves the outcome open the engine is thrown away and opened again, never used on;
+//! - damage to what was acknowledged is reported when it is opened, never skipped.
+//!
+//! Upstream counterpart: `staging/src/k8s.io/apiserver/pkg/storage/etcd3` with the etcd server behind it.
+
+mod contract;
+pub mod memory;
+
+pub use contract::{
+    CommitError, Durability, Engine, EngineError, Factory, Mutation, OpenReason, Opened, Outcome, Record, Restore,
+    Revision, Template, Transaction,
+};

@@ -37,8 +37,8 @@ pub enum Usage {
 pub struct CertificateSpec {
     /// Common name: the user's name in a client certificate.
     pub common_name: String,
-    /// Organizations: the user's groups.
-    pub organizations: Vec<String>,
+    /// Organization: the user's group. One is all that the cluster's own certificates need.
+    pub organization: Option<String>,
     /// DNS names of the server.
     pub dns_names: Vec<String>,
     /// Addresses of the server.
@@ -49,10 +49,10 @@ pub struct CertificateSpec {
 
 impl CertificateSpec {
     /// A client's certificate.
-    pub fn client(user: &str, groups: &[&str]) -> Self {
+    pub fn client(user: &str, group: Option<&str>) -> Self {
         Self {
             common_name: user.to_owned(),
-            organizations: groups.iter().map(|group| (*group).to_owned()).collect(),
+            organization: group.map(str::to_owned),
             dns_names: Vec::new(),
             addresses: Vec::new(),
             usage: Usage::Client,
@@ -61,13 +61,13 @@ impl CertificateSpec {
 
     /// A server's certificate.
     pub fn server(name: &str, dns_names: Vec<String>, addresses: Vec<IpAddr>) -> Self {
-        Self { common_name: name.to_owned(), organizations: Vec::new(), dns_names, addresses, usage: Usage::Server }
+        Self { common_name: name.to_owned(), organization: None, dns_names, addresses, usage: Usage::Server }
     }
 
     fn params(&self) -> Result<CertificateParams, rcgen::Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        for organization in &self.organizations {
+        if let Some(organization) = &self.organization {
             params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
         }
         params.distinguished_name.push(DnType::CommonName, self.common_name.as_str());
@@ -226,7 +226,7 @@ impl Names {
     fn wanted(spec: &CertificateSpec) -> Self {
         Self {
             common_name: spec.common_name.clone(),
-            organizations: spec.organizations.clone(),
+            organizations: spec.organization.iter().cloned().collect(),
             alternatives: spec
                 .dns_names
                 .iter()

@@ -1,1 +1,22 @@
-//! schema
+//! One table describes every field of every built-in kind, and every job that needs to know fields walks it.
+//!
+//! - [`table`]: the table itself, for built-in kinds ([`builtin`]) and for kinds made at run time.
+//! - [`json`]: JSON as an ordered tree that keeps duplicates.
+//! - [`decode`]: JSON bytes to a canonical object, with unknown and duplicate fields reported as upstream reports them.
+//!
+//! - [`protobuf`]: objects, lists, watch frames and envelopes between protobuf and JSON.
+//!
+//! Invariants: no I/O, no clock, no tasks. Nothing that arrives from outside can panic, recurse without bound or cost
+//! memory out of proportion to its size. No kind is known by name, except those of the API machinery itself.
+//!
+//! The table is generated: `cargo xtask codegen` writes `generated/`, `--check` compares.
+
+pub mod decode;
+pub mod json;
+pub mod protobuf;
+pub mod table;
+mod values;
+
+pub use decode::{DecodeError, Decoded, StrictError, decode, decode_node};
+pub use json::{Limits, Node};
+pub use table::{Field, Schema, Shape, Type, builtin};

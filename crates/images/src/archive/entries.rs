@@ -124,14 +124,14 @@ fn member<R: Read>(entry: Entry<'_, R>, kind: EntryType, extensions: Extensions)
         // The reader underneath skips by the header's size: two sizes are a way to smuggle entries.
         return Err(Refusal::Header { reason: format!("two sizes for {}", show(&path)) }.into());
     }
-    let id = |extended: Option<u64>, header: io::Result<u64>| -> Result<u32> {
-        let id = extended.map_or(header, Ok).map_err(header_error)?;
+    let id = |extended: Option<u64>, field: &[u8], header: io::Result<u64>| -> Result<u32> {
+        let id = extended.map_or_else(|| if is_blank(field) { Ok(0) } else { header }, Ok).map_err(header_error)?;
         u32::try_from(id).map_err(|_| Refusal::Header { reason: "owner out of range".to_owned() }.into())
     };
     let link = extensions.link.or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
     Ok(Member {
-        uid: id(extensions.uid, header.uid())?,
-        gid: id(extensions.gid, header.gid())?,
+        uid: id(extensions.uid, &header.as_old().uid, header.uid())?,
+        gid: id(extensions.gid, &header.as_old().gid, header.gid())?,
         mode: header.mode().map_err(header_error)? & 0o7777,
         mtime: extensions.mtime.or_else(|| header.mtime().ok().and_then(|t| i64::try_from(t).ok())).unwrap_or(0),
         xattrs: extensions.xattrs,
@@ -217,6 +217,11 @@ fn read_name(entry: &mut impl Read) -> Result<Vec<u8>> {
 
 fn too_long() -> Error {
     Refusal::NameTooLong { limit: NAME_LIMIT, depth: DEPTH_LIMIT }.into()
+}
+
+/// Some writers leave numbers out that do not matter to them.
+fn is_blank(field: &[u8]) -> bool {
+    field.iter().all(|b| matches!(b, 0 | b' '))
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {

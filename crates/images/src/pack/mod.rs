@@ -147,6 +147,8 @@ fn write_archive(image: &Tree, recipe: &Recipe) -> Result<Packed> {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_mtime(0);
         tar.append_data(&mut header, name, bytes).map_err(Error::io("write", "archive"))?;
     }

@@ -4,6 +4,7 @@
 //! Links are named, not numbered, wherever the kernel allows it.
 
 mod requests;
+mod shaping;
 mod tunnel;
 
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ const RTM_GETLINK: u16 = 18;
 pub(crate) const RTM_NEWADDR: u16 = 20;
 pub(crate) const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
+pub(crate) const RTM_NEWQDISC: u16 = 36;
 pub(crate) const RTM_NEWROUTE: u16 = 24;
 pub(crate) const RTM_DELROUTE: u16 = 25;
 pub(crate) const RTM_NEWNEIGH: u16 = 28;

@@ -12,6 +12,7 @@ use crate::socket::Requests;
 use crate::wire::{Writer, flags};
 
 const IFF_UP: u32 = 1;
+const IFLA_GROUP: u16 = 27;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFA_FLAGS: u16 = 8;
@@ -94,6 +95,23 @@ impl Requests {
         self.add(RTM_DELLINK, 0, format!("delete link {name}"), |writer| {
             writer.raw(&link_header(0, 0, 0));
             writer.string(IFLA_IFNAME, name);
+        });
+    }
+
+    /// Puts the link into a group, by which it can be deleted together with others.
+    pub fn set_group(&mut self, name: &str, group: u32) {
+        self.add(RTM_NEWLINK, 0, format!("set the group of link {name}"), |writer| {
+            writer.raw(&link_header(0, 0, 0));
+            writer.string(IFLA_IFNAME, name);
+            writer.u32(IFLA_GROUP, group);
+        });
+    }
+
+    /// Deletes all links of a group at the price of one.
+    pub fn delete_group(&mut self, group: u32) {
+        self.add(RTM_DELLINK, 0, format!("delete links of group {group}"), |writer| {
+            writer.raw(&link_header(0, 0, 0));
+            writer.u32(IFLA_GROUP, group);
         });
     }
 

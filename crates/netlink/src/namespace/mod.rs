@@ -89,3 +89,8 @@ pub fn set_sysctl(key: &str, value: &str) -> io::Result<()> {
     }
     std::fs::write(path, value)
 }
+
+/// One value below `/proc/sys/net` of the calling thread's namespace.
+pub fn sysctl(key: &str) -> io::Result<String> {
+    Ok(std::fs::read_to_string(Path::new("/proc/sys/net").join(key))?.trim().to_owned())
+}

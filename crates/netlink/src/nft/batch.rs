@@ -290,7 +290,7 @@ fn encode_element(writer: &mut Writer, set: &Set, element: &Element, with_value:
     }
 }
 
-fn set_flags(set: &Set) -> u32 {
+pub(super) fn set_flags(set: &Set) -> u32 {
     let mut bits = 0;
     if set.interval {
         bits |= SET_INTERVAL;

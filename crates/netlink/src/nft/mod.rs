@@ -7,6 +7,7 @@
 mod batch;
 mod expression;
 mod key;
+mod layout;
 mod listing;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub use expression::{
     load,
 };
 pub use key::{Key, Type};
+pub use layout::{Chain, Layout, remove};
 pub use listing::{Listed, ListedSet, list};
 
 pub(crate) const SUBSYSTEM: u16 = 10 << 8;

@@ -1,0 +1,66 @@
+//! Authorization: the chain of authorizers, and the two that are built in.
+//! Upstream: `k8s.io/apiserver/pkg/authorization/union` and the plugins of `plugin/pkg/auth/authorizer`.
+
+mod node;
+mod rbac;
+mod rules;
+
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use registry::{
+    UserInfo,
+    auth::{Attributes, Authorizer, Decision, Rules},
+};
+
+pub use node::NodeAuthorizer;
+pub use rbac::Rbac;
+pub use rules::not_covered;
+
+/// Asks one authorizer after the other until one has an opinion. Members of `system:masters` may do everything, so
+/// that an administrator's certificate works whatever the policy says.
+pub struct Union(Vec<Arc<dyn Authorizer>>);
+
+impl Union {
+    /// In the order in which they are asked.
+    pub fn new(authorizers: Vec<Arc<dyn Authorizer>>) -> Self {
+        Self(authorizers)
+    }
+}
+
+impl Authorizer for Union {
+    fn authorize<'a>(&'a self, attributes: &'a Attributes) -> BoxFuture<'a, Decision> {
+        async move {
+            if attributes.user.in_group(UserInfo::MASTERS_GROUP) {
+                return Decision::Allow { reason: String::new() };
+            }
+            let mut reasons = Vec::new();
+            for authorizer in &self.0 {
+                match authorizer.authorize(attributes).await {
+                    Decision::NoOpinion { reason } if reason.is_empty() => {}
+                    Decision::NoOpinion { reason } => reasons.push(reason),
+                    decided => return decided,
+                }
+            }
+            Decision::NoOpinion { reason: reasons.join("\n") }
+        }
+        .boxed()
+    }
+
+    fn rules_for<'a>(&'a self, user: &'a UserInfo, namespace: &'a str) -> BoxFuture<'a, Rules> {
+        async move {
+            let mut all = Rules::default();
+            for authorizer in &self.0 {
+                let rules = authorizer.rules_for(user, namespace).await;
+                all.resource.extend(rules.resource);
+                all.non_resource.extend(rules.non_resource);
+                all.incomplete |= rules.incomplete;
+                if !rules.evaluation_error.is_empty() {
+                    all.evaluation_error.push_str(&rules.evaluation_error);
+                }
+            }
+            all
+        }
+        .boxed()
+    }
+}

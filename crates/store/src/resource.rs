@@ -1,0 +1,172 @@
+//! Everything the store holds of one resource: the current tree, the recent past, and who watches.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use engine::Revision;
+use parking_lot::{Mutex, RwLock};
+
+use crate::entry::Event;
+use crate::error::{SnapshotError, WatchError};
+use crate::fanout::Fanout;
+use crate::history::{History, HistoryLimits};
+use crate::snapshot::Snapshot;
+use crate::tree::Tree;
+use crate::watch::{Filter, Watch};
+
+/// A resource of the store, such as `pods` or `deployments.apps`. A clone is a reference count; equality is identity.
+#[derive(Clone)]
+pub struct Resource(Arc<Shelf>);
+
+pub(crate) struct Shelf {
+    pub(crate) name: Arc<str>,
+    pub(crate) clock: Arc<Progress>,
+    pub(crate) current: ArcSwap<State>,
+    pub(crate) history: RwLock<History>,
+    pub(crate) fanout: Mutex<Fanout>,
+}
+
+/// The tree after all changes up to and including `changed`, and no later one.
+pub(crate) struct State {
+    pub(crate) tree: Tree,
+    pub(crate) changed: Revision,
+}
+
+/// How far the store is, for all resources.
+pub(crate) struct Progress {
+    revision: AtomicU64,
+    closed: AtomicBool,
+}
+
+// === impl Resource ===
+
+impl Resource {
+    pub(crate) fn new(name: &str, clock: &Arc<Progress>, tree: Tree, changed: Revision, floor: Revision) -> Resource {
+        Resource(Arc::new(Shelf {
+            name: Arc::from(name),
+            clock: Arc::clone(clock),
+            history: RwLock::new(History::new(floor, tree.clone())),
+            current: ArcSwap::from_pointee(State { tree, changed }),
+            fanout: Mutex::default(),
+        }))
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Everything as of now. Costs two atomic loads and a reference count.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        // The revision is read first: the tree then has every change up to it. Should the tree be newer, then it is
+        // exactly that of its own last change.
+        let revision = self.0.clock.revision();
+        let state = self.0.current.load();
+        Snapshot::new(state.tree.clone(), revision.max(state.changed))
+    }
+
+    /// Everything as of `revision`.
+    pub fn snapshot_at(&self, revision: Revision) -> Result<Snapshot, SnapshotError> {
+        let now = self.snapshot();
+        if revision > now.revision() {
+            return Err(SnapshotError::Future { asked: revision, current: now.revision() });
+        }
+        if revision == now.revision() {
+            return Ok(now);
+        }
+        let history = self.0.history.read();
+        match history.tree_at(revision) {
+            Some(tree) => Ok(Snapshot::new(tree, revision)),
+            None => Err(SnapshotError::Compacted { asked: revision, oldest: history.floor() }),
+        }
+    }
+
+    /// Every change after `from` that passes the filter, in order, each once: first what already happened, then what
+    /// will. With the revision of a snapshot there is neither gap nor overlap.
+    pub fn watch(&self, from: Revision, filter: Filter) -> Result<Watch, WatchError> {
+        Watch::start(Arc::clone(&self.0), from, filter)
+    }
+
+    /// The oldest revision that `watch` and `snapshot_at` still know.
+    #[must_use]
+    pub fn oldest(&self) -> Revision {
+        self.0.history.read().floor()
+    }
+
+    /// How many watches are open.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.0.fanout.lock().len()
+    }
+
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.0
+    }
+
+    pub(crate) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+}
+
+impl PartialEq for Resource {
+    fn eq(&self, other: &Resource) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Resource {}
+
+impl Hash for Resource {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.name)
+    }
+}
+
+// === impl Shelf ===
+
+impl Shelf {
+    /// Shows the changes of one batch to readers. Watchers are woken later, when all of the batch is visible.
+    pub(crate) fn publish(&self, tree: Tree, events: Vec<Arc<Event>>, limits: &HistoryLimits, now: Instant) {
+        let Some(changed) = events.last().map(|event| event.revision()) else { return };
+        let mut history = self.history.write();
+        // Within the lock: who has seen the new state finds its events in the history.
+        self.current.store(Arc::new(State { tree: tree.clone(), changed }));
+        history.append(events, tree, now);
+        history.compact(limits, now);
+    }
+}
+
+// === impl Progress ===
+
+impl Progress {
+    pub(crate) fn new(revision: Revision) -> Progress {
+        Progress { revision: AtomicU64::new(revision.0), closed: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn revision(&self) -> Revision {
+        Revision(self.revision.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn advance(&self, revision: Revision) {
+        self.revision.fetch_max(revision.0, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+}
