@@ -47,7 +47,6 @@ pub(super) enum Presence {
     Nullable,
 }
 
-
 /// Types with a JSON form of their own.
 const SPECIAL: &[(&str, &str)] = &[
     ("io.k8s.apimachinery.pkg.api.resource.Quantity", "quantity"),
@@ -70,8 +69,6 @@ const STRINGS: &[&str] = &[
     "io.k8s.apimachinery.pkg.apis.meta.v1.Verbs",
 ];
 
-
-
 struct Merger<'s> {
     messages: BTreeMap<(String, String), &'s Message>,
     openapi: &'s BTreeMap<String, Definition>,
@@ -81,9 +78,16 @@ struct Merger<'s> {
     missing: Vec<String>,
 }
 
-pub(super) fn merge(proto: Vec<Message>, openapi: &BTreeMap<String, Definition>, supplement: &Supplement) -> Result<Vec<TableType>> {
+pub(super) fn merge(
+    proto: Vec<Message>,
+    openapi: &BTreeMap<String, Definition>,
+    supplement: &Supplement,
+) -> Result<Vec<TableType>> {
     let mut merger = Merger {
-        messages: proto.iter().map(|message| ((message.package.clone(), message.name.to_lowercase()), message)).collect(),
+        messages: proto
+            .iter()
+            .map(|message| ((message.package.clone(), message.name.to_lowercase()), message))
+            .collect(),
         openapi,
         supplement,
         spelling: BTreeMap::new(),
@@ -211,7 +215,10 @@ impl<'s> Merger<'s> {
             (Some(definition), _) => definition.description.clone(),
             (None, Some((_, message))) => prose(&message.docs),
             (None, None) => {
-                kind.fields = list_fields(package, short.strip_suffix("List").with_context(|| format!("{name} is in neither package"))?);
+                kind.fields = list_fields(
+                    package,
+                    short.strip_suffix("List").with_context(|| format!("{name} is in neither package"))?,
+                );
                 return Ok(kind);
             }
         };
@@ -259,7 +266,13 @@ impl<'s> Merger<'s> {
     }
 
     /// Fields of a message; those of inlined messages take the place of the message.
-    fn proto_fields(&mut self, name: &str, message: &Message, definition: Option<&Definition>, outer: &[u32]) -> Result<Vec<TableField>> {
+    fn proto_fields(
+        &mut self,
+        name: &str,
+        message: &Message,
+        definition: Option<&Definition>,
+        outer: &[u32],
+    ) -> Result<Vec<TableField>> {
         let mut fields = Vec::new();
         for proto in &message.fields {
             let key = |field: &str| (name.to_owned(), field.to_owned());
@@ -301,7 +314,15 @@ impl<'s> Merger<'s> {
         all.then_some(message)
     }
 
-    fn field(&self, name: &str, json_name: String, proto: &ProtoField, shape: Shape, known: Option<&OpenApiField>, outer: &[u32]) -> TableField {
+    fn field(
+        &self,
+        name: &str,
+        json_name: String,
+        proto: &ProtoField,
+        shape: Shape,
+        known: Option<&OpenApiField>,
+        outer: &[u32],
+    ) -> TableField {
         let mut markers = BTreeMap::new();
         let mut optional = false;
         for doc in &proto.docs {
@@ -314,20 +335,37 @@ impl<'s> Merger<'s> {
                 read_marker(marker, &mut markers);
             }
         }
-        let required = known.map_or(!optional && !self.supplement.omit.contains(&(name.to_owned(), json_name.clone())), |known| known.required)
-            && json_name != "metadata";
+        let required =
+            known.map_or(!optional && !self.supplement.omit.contains(&(name.to_owned(), json_name.clone())), |known| {
+                known.required
+            }) && json_name != "metadata";
         let presence = self.presence(name, &json_name, &shape, required);
         let description = known.map_or_else(|| prose(&proto.docs), |known| known.description.clone());
-        TableField { name: json_name, outer: outer.to_vec(), number: proto.number, shape, presence, required, description, markers }
+        TableField {
+            name: json_name,
+            outer: outer.to_vec(),
+            number: proto.number,
+            shape,
+            presence,
+            required,
+            description,
+            markers,
+        }
     }
 
     /// Fields of v1.36 that the protobuf package does not have yet.
     fn newer_fields(&mut self, name: &str, definition: &Definition, fields: &mut Vec<TableField>) -> Result<()> {
-        let type_meta = |known: &OpenApiField| definition.name.ends_with("Options") && matches!(known.json_name.as_str(), "apiVersion" | "kind");
+        let type_meta = |known: &OpenApiField| {
+            definition.name.ends_with("Options") && matches!(known.json_name.as_str(), "apiVersion" | "kind")
+        };
         let mut waiting: Vec<&OpenApiField> = definition
             .fields
             .iter()
-            .filter(|known| !known.json_name.is_empty() && !type_meta(known) && !fields.iter().any(|field| field.name == known.json_name))
+            .filter(|known| {
+                !known.json_name.is_empty()
+                    && !type_meta(known)
+                    && !fields.iter().any(|field| field.name == known.json_name)
+            })
             .collect();
         // A new field may stand after another new field, so the places are found in rounds.
         while !waiting.is_empty() {
@@ -348,7 +386,10 @@ impl<'s> Merger<'s> {
                 }
             }
             if later.len() == before {
-                bail!("{name}: no field to stand after for {:?}", later.iter().map(|known| &known.json_name).collect::<Vec<_>>());
+                bail!(
+                    "{name}: no field to stand after for {:?}",
+                    later.iter().map(|known| &known.json_name).collect::<Vec<_>>()
+                );
             }
             waiting = later;
         }
@@ -448,7 +489,11 @@ impl<'s> Merger<'s> {
     }
 
     fn spell(&self, name: &str, prost: &str) -> String {
-        let spelled = self.supplement.spelled.get(name).and_then(|fields| fields.iter().find(|field| normal(field) == normal(prost)));
+        let spelled = self
+            .supplement
+            .spelled
+            .get(name)
+            .and_then(|fields| fields.iter().find(|field| normal(field) == normal(prost)));
         if let Some(spelled) = spelled {
             return spelled.clone();
         }
@@ -499,7 +544,11 @@ impl<'s> Merger<'s> {
             _ => {
                 let path = rust.strip_prefix("crate::").with_context(|| format!("unknown type {rust}"))?;
                 let dotted = path.replace("::", ".");
-                let name = dotted.replacen("apiextensions_apiserver", "apiextensions-apiserver", 1).replacen("kube_aggregator", "kube-aggregator", 1);
+                let name = dotted.replacen("apiextensions_apiserver", "apiextensions-apiserver", 1).replacen(
+                    "kube_aggregator",
+                    "kube-aggregator",
+                    1,
+                );
                 let (package, name) = split(&name)?;
                 Shape::Message(format!("io.k8s.{package}"), name.to_owned())
             }

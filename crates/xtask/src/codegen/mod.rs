@@ -36,7 +36,10 @@ fn put(path: &Path, text: &str, check: bool) -> Result<()> {
         let committed = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         if committed != text {
             let line = committed.lines().zip(text.lines()).position(|(old, new)| old != new).unwrap_or(0) + 1;
-            bail!("{} differs from what its sources say, first at line {line}: run `cargo xtask codegen`", path.display());
+            bail!(
+                "{} differs from what its sources say, first at line {line}: run `cargo xtask codegen`",
+                path.display()
+            );
         }
         return Ok(());
     }

@@ -49,7 +49,8 @@ fn walk(folder: &Path, definitions: &mut BTreeMap<String, Definition>) -> Result
             walk(&path, definitions)?;
         } else {
             let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-            if let Some(name) = text.lines().next().and_then(|line| line.strip_prefix("// Generated from definition ")) {
+            if let Some(name) = text.lines().next().and_then(|line| line.strip_prefix("// Generated from definition "))
+            {
                 definitions.insert(name.to_owned(), read_file(name, &text));
             }
         }
@@ -74,7 +75,9 @@ fn read_file(name: &str, text: &str) -> Definition {
             break;
         } else if let Some(doc) = line.strip_prefix("    ///") {
             docs.push(doc.strip_prefix(' ').unwrap_or(doc));
-        } else if let Some((rust_name, rust_type)) = line.strip_prefix("    pub ").and_then(|field| field.split_once(": ")) {
+        } else if let Some((rust_name, rust_type)) =
+            line.strip_prefix("    pub ").and_then(|field| field.split_once(": "))
+        {
             let rust_type = rust_type.trim_end_matches(',');
             definition.fields.push(OpenApiField {
                 rust_name: rust_name.to_owned(),
@@ -107,7 +110,8 @@ fn read_merges(text: &str, fields: &mut [OpenApiField]) {
         let list = match strategy {
             "set" => ListType::Set,
             "map" => {
-                let keys = rest.split_once("&[").and_then(|(_, keys)| keys.split_once(']')).map_or("", |(keys, _)| keys);
+                let keys =
+                    rest.split_once("&[").and_then(|(_, keys)| keys.split_once(']')).map_or("", |(keys, _)| keys);
                 ListType::Map(
                     keys.split("lhs.").skip(1).filter_map(|key| Some(key.split_once(" ==")?.0.to_owned())).collect(),
                 )
