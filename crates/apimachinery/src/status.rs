@@ -26,6 +26,9 @@ pub struct ApiError {
     /// Which object, and the causes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<Details>>,
+    /// `metadata.continue`: how a list whose token has expired can go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continue_token: Option<String>,
 }
 
 /// `StatusDetails`.
@@ -74,7 +77,7 @@ pub struct Cause {
 
 impl ApiError {
     fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.to_owned(), message: message.into(), details: None }
+        Self { code, reason: reason.to_owned(), message: message.into(), details: None, continue_token: None }
     }
 
     fn about(mut self, resource: &Gvr, name: &str) -> Self {
@@ -295,6 +298,9 @@ impl ApiError {
                 map.insert("details".to_owned(), serde_json::to_value(details).unwrap_or_default());
             }
             map.insert("code".to_owned(), self.code.into());
+            if let Some(token) = &self.continue_token {
+                map.insert("metadata".to_owned(), serde_json::json!({ "continue": token }));
+            }
         }
         status
     }

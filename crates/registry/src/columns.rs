@@ -3,8 +3,8 @@
 //! A kind lists its columns as constants; cells are computed from the typed object on demand.
 //! Upstream counterpart: `pkg/printers/internalversion` and `rest.DefaultTableConvertor`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 /// What a cell may look at beside the object.

@@ -122,6 +122,9 @@ impl Info {
     }
 }
 
+/// Of a kind that is stored.
+pub const ALL_VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
 /// One declared subresource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subresource {

@@ -7,25 +7,32 @@
 mod action;
 pub mod admission;
 pub mod auth;
+mod canonical;
 mod columns;
 mod dynamic;
 mod info;
 pub mod names;
 mod object;
+pub mod options;
 pub mod pipeline;
 mod plain;
 mod reader;
 mod request;
 mod resource;
+pub mod scan;
 mod status;
 mod strategy;
+mod strict;
+pub mod wire;
 
 pub use action::{Action, ActionCall, ActionOutcome};
 pub use columns::{Column, PrintCx, human_duration, since, until};
 pub use dynamic::DynamicObject;
-pub use info::{BodyKind, Durability, GcPolicy, Handler, Info, NameRule, Scope, SelectableField, Subresource};
+pub use info::{
+    ALL_VERBS, BodyKind, Durability, GcPolicy, Handler, Info, NameRule, Scope, SelectableField, Subresource,
+};
 pub use object::{AnyObject, Object, ObjectExt};
-pub use pipeline::Registry;
+pub use pipeline::{Kind, Registry, RegistryBuilder, Written};
 pub use plain::Plain;
 pub use reader::{Nothing, ReadObjects, Reader};
 pub use request::{RequestCx, UserInfo, Verb};

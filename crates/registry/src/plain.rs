@@ -7,9 +7,7 @@ use serde_json::Value;
 
 use crate::{
     Durability, DynamicObject, Info, NameRule, PrintCx, RequestCx, Resource, SelectableField, Subresource, UpdateKind,
-    columns::Column,
-    object::AnyObject,
-    resource::ColumnHeader,
+    columns::Column, object::AnyObject, resource::ColumnHeader,
 };
 
 /// One data-driven kind.

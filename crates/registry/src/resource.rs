@@ -12,10 +12,7 @@ use apimachinery::{ApiError, field::ErrorList};
 
 use crate::{
     Column, Durability, GcPolicy, Info, NameRule, Object, PrintCx, RequestCx, Reservation, SelectableField, Strategy,
-    Subresource,
-    action::Action,
-    object::AnyObject,
-    reader::Reader,
+    Subresource, action::Action, object::AnyObject, reader::Reader,
 };
 
 /// A column without its cell function.
@@ -59,6 +56,14 @@ pub trait Resource: Send + Sync {
 
     fn gc_policy(&self) -> GcPolicy {
         GcPolicy::DeleteDependents
+    }
+
+    fn verbs(&self) -> &'static [&'static str] {
+        &crate::info::ALL_VERBS
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        false
     }
 
     fn allow_create_on_update(&self) -> bool {
@@ -105,7 +110,13 @@ pub trait Resource: Send + Sync {
         crate::names::generate(base)
     }
 
-    fn prepare_for_update(&self, _kind: UpdateKind<'_>, _cx: &RequestCx, _new: &mut dyn AnyObject, _old: &dyn AnyObject) {
+    fn prepare_for_update(
+        &self,
+        _kind: UpdateKind<'_>,
+        _cx: &RequestCx,
+        _new: &mut dyn AnyObject,
+        _old: &dyn AnyObject,
+    ) {
     }
 
     fn validate_update(
@@ -174,6 +185,14 @@ impl<S: Strategy> Resource for S {
 
     fn gc_policy(&self) -> GcPolicy {
         S::GC_POLICY
+    }
+
+    fn verbs(&self) -> &'static [&'static str] {
+        S::VERBS
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        S::RETURN_DELETED_OBJECT
     }
 
     fn allow_create_on_update(&self) -> bool {

@@ -25,6 +25,10 @@ pub trait Strategy: Send + Sync + 'static {
     const NAME_RULE: NameRule = NameRule::DnsSubdomain;
     const DURABILITY: Durability = Durability::Synced;
     const GC_POLICY: GcPolicy = GcPolicy::DeleteDependents;
+    /// What can be done to the kind.
+    const VERBS: &'static [&'static str] = &crate::info::ALL_VERBS;
+    /// Answer a finished deletion with the object instead of a Status (pods, services).
+    const RETURN_DELETED_OBJECT: bool = false;
     /// PUT of an absent object creates it.
     const ALLOW_CREATE_ON_UPDATE: bool = false;
     /// PUT without `resourceVersion` overwrites.

@@ -1,4 +1,317 @@
-//! The pipeline itself: every request to a resource goes through here.
+//! The pipeline itself: every request to a resource goes through here, once its caller is known and allowed.
+//!
+//! Order of a write: decode, defaults, mutating admission, prepare, validate, validating admission, store.
+//! Upstream counterpart: `registry/generic/registry/store.go` and `endpoints/handlers`.
 
-/// All registered kinds and what serves them.
-pub struct Registry {}
+mod create;
+mod decode;
+mod delete;
+mod list;
+mod metadata;
+mod modify;
+mod patch;
+mod scale;
+mod select;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use apimachinery::{ApiError, Gvk, Gvr};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use jiff::Timestamp;
+use store::{Entry, Expect, Key, Revision, Store, StoreError, Template, Txn};
+
+use crate::{
+    Durability, Info, ReadObjects, Reader, RequestCx, Resource, UserInfo, Verb,
+    admission::{Admission, AdmissionRequest, Operation},
+    object::AnyObject,
+};
+
+pub use delete::Deleted;
+pub use list::{Items, ListPage};
+pub use modify::Change;
+pub use patch::{Patch, PatchKind};
+pub use scale::ScaleChange;
+pub use select::Selection;
+pub use watch::{EventType, WatchItem, WatchStream};
+
+/// Largest object that is stored. Upstream: etcd's default request limit.
+const MAX_OBJECT_BYTES: usize = 1_572_864;
+
+/// All registered kinds and what serves them. A clone is a reference count.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    kinds: ArcSwap<Kinds>,
+    admission: Vec<Arc<dyn Admission>>,
+}
+
+#[derive(Clone, Default)]
+struct Kinds {
+    by_resource: HashMap<(String, String, String), Arc<Kind>>,
+    /// Group and plural to the kind in its preferred version.
+    preferred: BTreeMap<(String, String), Arc<Kind>>,
+    ordered: Vec<Arc<Kind>>,
+}
+
+/// One registered kind in one version.
+pub struct Kind {
+    pub resource: Arc<dyn Resource>,
+    pub gvr: Gvr,
+    pub gvk: Gvk,
+    table: store::Resource,
+}
+
+/// Collects kinds and plugins, then makes the registry.
+pub struct RegistryBuilder {
+    store: Store,
+    resources: Vec<Arc<dyn Resource>>,
+    admission: Vec<Arc<dyn Admission>>,
+}
+
+/// An object as it was written, or would have been.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// JSON with its resource version.
+    pub bytes: Bytes,
+    /// What is stored; none on a dry run.
+    pub entry: Option<Arc<Entry>>,
+    pub created: bool,
+}
+
+// === impl RegistryBuilder ===
+
+impl RegistryBuilder {
+    #[must_use]
+    pub fn resource(mut self, resource: Arc<dyn Resource>) -> Self {
+        self.resources.push(resource);
+        self
+    }
+
+    #[must_use]
+    pub fn resources(mut self, resources: impl IntoIterator<Item = Arc<dyn Resource>>) -> Self {
+        self.resources.extend(resources);
+        self
+    }
+
+    /// Plugins run in the order in which they are added.
+    #[must_use]
+    pub fn admission(mut self, plugin: Arc<dyn Admission>) -> Self {
+        self.admission.push(plugin);
+        self
+    }
+
+    /// Fills the allocators of all kinds from what is stored.
+    pub fn build(self) -> Result<Registry, ApiError> {
+        let registry = Registry {
+            inner: Arc::new(Inner { store: self.store, kinds: ArcSwap::default(), admission: self.admission }),
+        };
+        for resource in self.resources {
+            registry.register(resource)?;
+        }
+        Ok(registry)
+    }
+}
+
+// === impl Registry ===
+
+impl Registry {
+    pub fn builder(store: Store) -> RegistryBuilder {
+        RegistryBuilder { store, resources: Vec::new(), admission: Vec::new() }
+    }
+
+    /// Adds a kind, or replaces the one of the same group, version and plural.
+    pub fn register(&self, resource: Arc<dyn Resource>) -> Result<(), ApiError> {
+        let info = *resource.info();
+        let kind = Arc::new(Kind {
+            gvr: Gvr::new(info.group, info.version, info.plural),
+            gvk: Gvk::new(info.group, info.version, info.kind),
+            table: self.inner.store.resource(&info.group_resource()),
+            resource,
+        });
+        self.inner.kinds.rcu(|kinds| {
+            let mut kinds = Kinds::clone(kinds);
+            let id = (info.group.to_owned(), info.version.to_owned(), info.plural.to_owned());
+            kinds.ordered.retain(|other| other.gvr != kind.gvr);
+            kinds.ordered.push(Arc::clone(&kind));
+            kinds.by_resource.insert(id, Arc::clone(&kind));
+            kinds
+                .preferred
+                .entry((info.group.to_owned(), info.plural.to_owned()))
+                .and_modify(|known| {
+                    if known.gvr == kind.gvr {
+                        *known = Arc::clone(&kind);
+                    }
+                })
+                .or_insert_with(|| Arc::clone(&kind));
+            kinds
+        });
+        kind.resource.start(&self.reader())
+    }
+
+    /// The kind served at a path, if any.
+    pub fn kind(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
+        let kinds = self.inner.kinds.load();
+        kinds.by_resource.get(&(group.to_owned(), version.to_owned(), plural.to_owned())).cloned()
+    }
+
+    /// The kind in its preferred version.
+    pub fn preferred_kind(&self, group: &str, plural: &str) -> Option<Arc<Kind>> {
+        self.inner.kinds.load().preferred.get(&(group.to_owned(), plural.to_owned())).cloned()
+    }
+
+    /// All kinds in the order of their registration.
+    pub fn kinds(&self) -> Vec<Arc<Kind>> {
+        self.inner.kinds.load().ordered.clone()
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.inner) as Arc<dyn ReadObjects>)
+    }
+
+    /// The context of a request that this process makes of its own accord.
+    pub fn context(&self, user: Arc<UserInfo>, verb: Verb) -> RequestCx {
+        RequestCx::new(user, verb, Timestamp::now(), self.reader())
+    }
+
+    /// The object as it is stored.
+    pub fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Arc<Entry>, ApiError> {
+        let key = kind.key(namespace, name)?;
+        kind.table.snapshot().get(&key).ok_or_else(|| ApiError::not_found(&kind.gvr, name))
+    }
+
+    /// Runs the mutating plugins.
+    pub async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
+        for plugin in &self.inner.admission {
+            if plugin.handles(request.info, request.subresource, request.operation) {
+                plugin.mutate(request).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the validating plugins.
+    pub async fn validate_admission(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
+        for plugin in &self.inner.admission {
+            if plugin.handles(request.info, request.subresource, request.operation) {
+                plugin.validate(request).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, kind: &Kind, txn: Txn) -> Result<Arc<Entry>, StoreError> {
+        let txn = match kind.resource.durability() {
+            Durability::Relaxed => txn.relaxed(),
+            Durability::Synced => txn,
+        };
+        self.inner.store.commit(txn).await.map(|committed| Arc::clone(committed.entry()))
+    }
+
+    async fn put(&self, kind: &Kind, key: Key, expect: Expect, value: Template) -> Result<Arc<Entry>, StoreError> {
+        self.commit(kind, Txn::new().put(&kind.table, key, expect, value)).await
+    }
+}
+
+impl ReadObjects for Inner {
+    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Bytes> {
+        let kind = self.kinds.load().preferred.get(&(group.to_owned(), plural.to_owned())).cloned()?;
+        let key = Key::new(namespace, name).ok()?;
+        kind.table.snapshot().get(&key).map(|entry| entry.bytes().clone())
+    }
+
+    fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Bytes> {
+        let Some(kind) = self.kinds.load().preferred.get(&(group.to_owned(), plural.to_owned())).cloned() else {
+            return Vec::new();
+        };
+        let range = kind.table.snapshot().range(namespace.unwrap_or_default(), None);
+        range.map(|entry| entry.bytes().clone()).collect()
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    pub fn info(&self) -> &Info {
+        self.resource.info()
+    }
+
+    fn key(&self, namespace: &str, name: &str) -> Result<Key, ApiError> {
+        let namespace = if self.info().is_namespaced() { namespace } else { "" };
+        // A name that cannot be a key cannot be stored either.
+        Key::new(namespace, name).map_err(|_| ApiError::not_found(&self.gvr, name))
+    }
+
+    /// Stored bytes as an object.
+    pub fn decode_stored(&self, entry: &Entry) -> Result<Box<dyn AnyObject>, ApiError> {
+        self.resource.decode(entry.bytes()).map_err(|error| {
+            tracing::error!(key = %entry.key(), %error, "stored object does not decode");
+            ApiError::internal("stored object does not decode")
+        })
+    }
+
+    fn invalid(&self, name: &str, errors: &apimachinery::ErrorList) -> ApiError {
+        ApiError::invalid(&self.gvk.group, &self.gvk.kind, name, errors)
+    }
+}
+
+// === helpers of the verbs ===
+
+fn admission_request<'a>(
+    kind: &'a Kind,
+    cx: &'a RequestCx,
+    operation: Operation,
+    name: &'a str,
+    object: Option<&'a mut dyn AnyObject>,
+    old_object: Option<&'a dyn AnyObject>,
+) -> AdmissionRequest<'a> {
+    AdmissionRequest {
+        cx,
+        info: kind.info(),
+        subresource: &cx.subresource,
+        operation,
+        namespace: &cx.namespace,
+        name,
+        object,
+        old_object,
+        options: None,
+    }
+}
+
+fn check_size(value: &Template) -> Result<(), ApiError> {
+    let size = value.head.len() + value.tail.len();
+    if size > MAX_OBJECT_BYTES {
+        return Err(ApiError::request_too_large(format!(
+            "Request entity too large: limit is {MAX_OBJECT_BYTES} bytes, object has {size}"
+        )));
+    }
+    Ok(())
+}
+
+/// Errors of the store that are not about a precondition.
+fn store_error(error: &StoreError) -> ApiError {
+    match error {
+        StoreError::Unavailable(_) | StoreError::Closed => {
+            tracing::error!(error = %error, "store refuses a write");
+            ApiError::service_unavailable(error.to_string())
+        }
+        StoreError::Unknown(_) => ApiError::timeout("the outcome of the write is not known", 1),
+        StoreError::Conflict { .. } | StoreError::Malformed(_) => ApiError::internal(error),
+    }
+}
+
+fn revision_of(text: &str) -> Option<Revision> {
+    text.parse().ok().map(Revision)
+}

@@ -1,0 +1,111 @@
+//! From canonical JSON to the other encodings, and back from what clients send.
+
+use apimachinery::{ApiError, Gvk};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::negotiate::Media;
+
+/// A body as JSON, whatever it was sent as.
+pub(crate) fn to_json(media: Media, body: Bytes) -> Result<Bytes, ApiError> {
+    match media {
+        Media::Json => Ok(body),
+        Media::Yaml => yaml_to_json(&body),
+        Media::Protobuf => registry::wire::from_protobuf(&body),
+    }
+}
+
+fn yaml_to_json(body: &[u8]) -> Result<Bytes, ApiError> {
+    let wrong = |why: String| ApiError::bad_request(format!("error converting YAML to JSON: {why}"));
+    let text = std::str::from_utf8(body).map_err(|error| wrong(error.to_string()))?;
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    serde_json::to_vec(&value).map(Bytes::from).map_err(ApiError::internal)
+}
+
+pub(crate) fn yaml(json: &[u8]) -> Result<Bytes, ApiError> {
+    let value: Value = serde_json::from_slice(json).map_err(ApiError::internal)?;
+    serde_saphyr::to_string(&value).map(Bytes::from).map_err(ApiError::internal)
+}
+
+/// The protobuf envelope of an object, a list or a Status, named by its own `apiVersion` and `kind`.
+pub(crate) fn protobuf(json: &[u8]) -> Result<Bytes, ApiError> {
+    registry::wire::to_protobuf(json)
+}
+
+/// The kind an encoded object says it is.
+pub(crate) fn gvk_of(json: &[u8]) -> Gvk {
+    let text = |name: &str| registry::scan::text(json, &[name]).unwrap_or_default().into_owned();
+    Gvk::from_api_version(&text("apiVersion"), &text("kind"))
+}
+
+/// Indented JSON, for people. Keeps the order of fields.
+pub(crate) fn pretty(json: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(json.len() * 2);
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let newline = |out: &mut Vec<u8>, depth: usize| {
+        out.push(b'\n');
+        out.extend(std::iter::repeat_n(b' ', depth * 2));
+    };
+    let mut bytes = json.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if in_string {
+            out.push(byte);
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => {
+                in_string = true;
+                out.push(byte);
+            }
+            b'{' | b'[' => {
+                out.push(byte);
+                if matches!(bytes.peek(), Some(b'}' | b']')) {
+                    out.extend(bytes.next());
+                } else {
+                    depth += 1;
+                    newline(&mut out, depth);
+                }
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                newline(&mut out, depth);
+                out.push(byte);
+            }
+            b',' => {
+                out.push(byte);
+                newline(&mut out, depth);
+            }
+            b':' => out.extend_from_slice(b": "),
+            _ => out.push(byte),
+        }
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pretty_json_is_the_same_json() {
+        let json = br#"{"a":[],"b":{"c":"x:\"{,"},"d":[1,{}]}"#;
+        let pretty = pretty(json);
+        assert_eq!(
+            std::str::from_utf8(&pretty).unwrap(),
+            "{\n  \"a\": [],\n  \"b\": {\n    \"c\": \"x:\\\"{,\"\n  },\n  \"d\": [\n    1,\n    {}\n  ]\n}"
+        );
+    }
+
+    #[test]
+    fn yaml_becomes_json() {
+        let json = to_json(Media::Yaml, Bytes::from_static(b"kind: A\nmetadata: {name: b}\n")).unwrap();
+        assert_eq!(json, br#"{"kind":"A","metadata":{"name":"b"}}"#.as_slice());
+        assert_eq!(to_json(Media::Yaml, Bytes::from_static(b"a: [")).unwrap_err().code, 400);
+    }
+}

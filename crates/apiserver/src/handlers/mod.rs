@@ -1,0 +1,86 @@
+//! From a request that is allowed to the registry's verb. Upstream: `endpoints/installer.go`, `endpoints/handlers`.
+
+mod delete;
+mod list;
+mod non_resource;
+mod read;
+mod subresource;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use apimachinery::ApiError;
+use registry::{Handler, Kind, Subresource};
+
+use crate::{
+    respond::{self, Answer},
+    server::{ApiServer, Call},
+};
+
+pub(crate) use non_resource::non_resource;
+
+pub(crate) async fn resource(server: &ApiServer, call: Call) -> Result<Answer, ApiError> {
+    let info = &call.info;
+    let Some(kind) = server.inner.registry.kind(&info.group, &info.version, &info.resource) else {
+        return Ok(respond::not_found());
+    };
+    check_place(&kind, &call)?;
+    if !info.subresource.is_empty() {
+        let Some(subresource) = find(&kind, &info.subresource) else { return Ok(respond::not_found()) };
+        if !info.rest.is_empty() && subresource.handler != Handler::ConnectPath {
+            return Ok(respond::not_found());
+        }
+        return subresource::serve(server, call, &kind, subresource).await;
+    }
+    if let Some(action) = kind.resource.create_action() {
+        return match info.verb {
+            "create" if info.name.is_empty() => subresource::run_action(server, call, &*action).await,
+            _ => Err(ApiError::method_not_allowed()),
+        };
+    }
+    if !kind.resource.verbs().contains(&info.verb) {
+        return Err(ApiError::method_not_allowed());
+    }
+    match info.verb {
+        "get" => read::get(server, &call, &kind),
+        "list" => list::list(server, &call, &kind),
+        "watch" => watch::watch(server, &call, &kind),
+        "create" if call.parts.uri.path().trim_end_matches('/').ends_with(&info.resource) => {
+            write::create(server, call, &kind).await
+        }
+        "update" if !info.name.is_empty() => write::update(server, call, &kind).await,
+        "patch" if !info.name.is_empty() => write::patch(server, call, &kind).await,
+        "delete" => delete::delete(server, call, &kind).await,
+        "deletecollection" => delete::delete_collection(server, call, &kind).await,
+        _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+fn find(kind: &Arc<Kind>, name: &str) -> Option<Subresource> {
+    kind.resource.subresources().iter().find(|subresource| subresource.name == name).copied()
+}
+
+/// Namespaced kinds are written in a namespace, cluster-scoped ones have none, and names are one path segment.
+fn check_place(kind: &Kind, call: &Call) -> Result<(), ApiError> {
+    let info = &call.info;
+    let is_namespaces = info.resource == "namespaces" && info.group.is_empty();
+    if !is_namespaces && !info.namespace.is_empty() && !kind.info().is_namespaced() {
+        return Err(ApiError::path_not_found());
+    }
+    let across = matches!(info.verb, "list" | "watch");
+    if kind.info().is_namespaced() && info.namespace.is_empty() && !across {
+        // Upstream registers no such route.
+        return Err(if info.name.is_empty() { ApiError::method_not_allowed() } else { ApiError::path_not_found() });
+    }
+    for (what, value) in [("Name", &info.name), ("Namespace", &info.namespace)] {
+        if value.is_empty() {
+            continue;
+        }
+        if let Some(message) = apimachinery::names::is_path_segment_name(value).first() {
+            let value = apimachinery::field::go_quote(value);
+            return Err(ApiError::bad_request(format!("{what} parameter invalid: {value}: {message}")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! Making responses: objects, errors, text.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use apimachinery::ApiError;
+
+use crate::{
+    body::Body,
+    encode,
+    negotiate::{JSON, Media, Output, PROTOBUF, YAML},
+};
+
+pub(crate) type Answer = Response<Body>;
+
+pub(crate) const fn media_type(media: Media) -> &'static str {
+    match media {
+        Media::Json => JSON,
+        Media::Yaml => YAML,
+        Media::Protobuf => PROTOBUF,
+    }
+}
+
+/// A response with a body of a given type.
+pub(crate) fn with_type(code: u16, content_type: &'static str, body: Body) -> Answer {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+pub(crate) fn json(code: u16, bytes: impl Into<Bytes>) -> Answer {
+    with_type(code, JSON, Body::whole(bytes))
+}
+
+pub(crate) fn text(code: u16, text: impl Into<String>) -> Answer {
+    with_type(code, "text/plain; charset=utf-8", Body::whole(text.into()))
+}
+
+/// A JSON object in the client's media type.
+pub(crate) fn object(code: u16, bytes: Bytes, output: Output) -> Result<Answer, ApiError> {
+    let bytes = match output.media {
+        Media::Json if output.pretty => encode::pretty(&bytes),
+        Media::Json => bytes,
+        Media::Yaml => encode::yaml(&bytes)?,
+        Media::Protobuf => encode::protobuf(&bytes)?,
+    };
+    Ok(with_type(code, media_type(output.media), Body::whole(bytes)))
+}
+
+/// The Status of an error. Always JSON, which every client reads by its content type.
+pub(crate) fn error(error: &ApiError) -> Answer {
+    let body = serde_json::to_vec(&error.to_status()).unwrap_or_default();
+    let mut response = json(error.code, body);
+    if let Some(seconds) = error.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if error.code == 401 {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"kubernetes-master\""));
+    }
+    response
+}
+
+/// What a path that nothing is served at answers.
+pub(crate) fn not_found() -> Answer {
+    text(404, "404 page not found\n")
+}
+
+/// Adds `Warning` headers. Upstream: `net.NewWarningHeader`; all of them together are limited to 4 KiB.
+pub(crate) fn add_warnings(response: &mut Answer, warnings: &[String]) {
+    const LIMIT: usize = 4 * 1024;
+    const EACH: usize = 256;
+    let total: usize = warnings.iter().map(String::len).sum();
+    let mut left = LIMIT;
+    for warning in warnings {
+        let cut = if total > LIMIT { truncate(warning, EACH) } else { warning.as_str() };
+        let quoted = cut.replace(['\r', '\n'], " ").replace('\\', "\\\\").replace('"', "\\\"");
+        if quoted.len() > left {
+            return;
+        }
+        left -= quoted.len();
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}
+
+fn truncate(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}

@@ -1,0 +1,293 @@
+//! The API server as a value: built from its parts, asked with requests. Knows nothing of sockets.
+//!
+//! Order of filters as upstream: request info, authentication, impersonation, authorization, then the resource.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use http::{HeaderValue, Request, header};
+use registry::{
+    Action, Registry, RequestCx, UserInfo, Verb,
+    auth::{Authenticator, Authorizer, TokenIssuer},
+};
+use tokio_util::sync::CancellationToken;
+
+use apimachinery::ApiError;
+
+use crate::{
+    body::{Body, RequestBody},
+    connect::NodeDialer,
+    discovery::Discovery,
+    filters, handlers,
+    metrics::{Labels, Metrics},
+    openapi::OpenApi,
+    request_info::{RequestInfo, parse_query},
+    respond::{self, Answer},
+};
+
+/// A running API server. A clone is a reference count.
+#[derive(Clone)]
+pub struct ApiServer {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) registry: Registry,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) token_issuer: Option<Arc<dyn TokenIssuer>>,
+    pub(crate) actions: HashMap<(String, String, String), Arc<dyn Action>>,
+    pub(crate) dialer: Option<Arc<dyn NodeDialer>>,
+    pub(crate) paths: HashMap<String, Arc<dyn PathHandler>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) discovery: Discovery,
+    pub(crate) openapi: OpenApi,
+    pub(crate) ready: AtomicBool,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) anonymous: bool,
+}
+
+/// Serves one path outside of the API groups, to whoever is authorised for it (`/.well-known/openid-configuration`).
+pub trait PathHandler: Send + Sync {
+    /// Content type and body.
+    fn get(&self) -> Result<(&'static str, bytes::Bytes), ApiError>;
+}
+
+/// Collects the parts of an API server.
+pub struct ApiServerBuilder {
+    registry: Registry,
+    authenticator: Arc<dyn Authenticator>,
+    authorizer: Arc<dyn Authorizer>,
+    token_issuer: Option<Arc<dyn TokenIssuer>>,
+    actions: HashMap<(String, String, String), Arc<dyn Action>>,
+    dialer: Option<Arc<dyn NodeDialer>>,
+    paths: HashMap<String, Arc<dyn PathHandler>>,
+    anonymous: bool,
+}
+
+/// Where a request came from.
+#[derive(Clone, Default)]
+pub struct Peer {
+    /// DER of the client's verified certificate chain, leaf first.
+    pub certificates: Arc<Vec<Vec<u8>>>,
+    /// Set for callers inside the process, who need not prove who they are.
+    pub identity: Option<Arc<UserInfo>>,
+}
+
+/// One request on its way through the filters.
+pub(crate) struct Call {
+    pub(crate) info: RequestInfo,
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) user: Arc<UserInfo>,
+    pub(crate) parts: http::request::Parts,
+    pub(crate) body: RequestBody,
+}
+
+// === impl ApiServerBuilder ===
+
+impl ApiServerBuilder {
+    #[must_use]
+    pub fn token_issuer(mut self, issuer: Arc<dyn TokenIssuer>) -> Self {
+        self.token_issuer = Some(issuer);
+        self
+    }
+
+    /// How the server reaches kubelets. Without one, exec and logs answer 503.
+    #[must_use]
+    pub fn node_dialer(mut self, dialer: Arc<dyn NodeDialer>) -> Self {
+        self.dialer = Some(dialer);
+        self
+    }
+
+    /// Serves an action subresource; takes precedence over the strategy's own.
+    #[must_use]
+    pub fn action(mut self, group: &str, plural: &str, subresource: &str, action: Arc<dyn Action>) -> Self {
+        self.actions.insert((group.to_owned(), plural.to_owned(), subresource.to_owned()), action);
+        self
+    }
+
+    #[must_use]
+    pub fn path(mut self, path: &str, handler: Arc<dyn PathHandler>) -> Self {
+        self.paths.insert(path.to_owned(), handler);
+        self
+    }
+
+    /// Whether requests without credentials go on as `system:anonymous`. Upstream's default is yes.
+    #[must_use]
+    pub fn anonymous(mut self, allowed: bool) -> Self {
+        self.anonymous = allowed;
+        self
+    }
+
+    /// Registers the review kinds and makes the server. It answers at once; `/readyz` says no until [`ApiServer::set_ready`].
+    pub fn build(mut self) -> Result<ApiServer, ApiError> {
+        for resource in crate::reviews::resources(&self.authenticator, &self.authorizer) {
+            self.registry.register(resource)?;
+        }
+        for (group, plural, subresource, action) in crate::actions::all(self.token_issuer.as_ref()) {
+            self.actions
+                .entry((group.to_owned(), plural.to_owned(), subresource.to_owned()))
+                .or_insert(action);
+        }
+        Ok(ApiServer {
+            inner: Arc::new(Inner {
+                registry: self.registry,
+                authenticator: self.authenticator,
+                authorizer: self.authorizer,
+                token_issuer: self.token_issuer,
+                actions: self.actions,
+                dialer: self.dialer,
+                paths: self.paths,
+                metrics: Metrics::default(),
+                discovery: Discovery::default(),
+                openapi: OpenApi::default(),
+                ready: AtomicBool::new(false),
+                shutdown: CancellationToken::new(),
+                anonymous: self.anonymous,
+            }),
+        })
+    }
+}
+
+// === impl ApiServer ===
+
+impl ApiServer {
+    pub fn builder(
+        registry: Registry,
+        authenticator: Arc<dyn Authenticator>,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> ApiServerBuilder {
+        ApiServerBuilder {
+            registry,
+            authenticator,
+            authorizer,
+            token_issuer: None,
+            actions: HashMap::new(),
+            dialer: None,
+            paths: HashMap::new(),
+            anonymous: true,
+        }
+    }
+
+    pub fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    /// Lets `/readyz` say yes.
+    pub fn set_ready(&self) {
+        self.inner.ready.store(true, Ordering::Release);
+    }
+
+    /// Ends all watches and lets `/readyz` say no. Other requests are still answered.
+    pub fn begin_shutdown(&self) {
+        self.inner.ready.store(false, Ordering::Release);
+        self.inner.shutdown.cancel();
+    }
+
+    /// Answers one request. Never fails: errors are answers too.
+    pub async fn handle(&self, request: Request<RequestBody>, peer: Peer) -> Answer {
+        let start = Instant::now();
+        self.inner.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+        let (mut answer, labels) = self.filtered(request, peer).await;
+        self.inner.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(mut labels) = labels {
+            labels.code = answer.status().as_u16();
+            self.inner.metrics.record(labels, start.elapsed());
+        }
+        let headers = answer.headers_mut();
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+        answer
+    }
+
+    async fn filtered(&self, request: Request<RequestBody>, peer: Peer) -> (Answer, Option<Labels>) {
+        let (parts, body) = request.into_parts();
+        let query = parse_query(parts.uri.query());
+        let info = match RequestInfo::parse(&parts.method, parts.uri.path(), &query) {
+            Ok(info) => info,
+            Err(error) => return (respond::error(&error), None),
+        };
+        let labels = self.labels(&info);
+        let user = match filters::identify(self, &parts.headers, &peer).await {
+            Ok(user) => user,
+            Err(error) => return (respond::error(&error), labels),
+        };
+        if let Err(error) = filters::authorize(self, &info, &user).await {
+            return (respond::error(&error), labels);
+        }
+        let call = Call { info, query, user, parts, body };
+        let answer = if call.info.is_resource {
+            handlers::resource(self, call).await
+        } else {
+            handlers::non_resource(self, call).await
+        };
+        (answer.unwrap_or_else(|error| respond::error(&error)), labels)
+    }
+
+    /// Labels only for what is registered, so that no URL makes a series.
+    fn labels(&self, info: &RequestInfo) -> Option<Labels> {
+        if !info.is_resource {
+            return None;
+        }
+        let kind = self.inner.registry.kind(&info.group, &info.version, &info.resource)?;
+        let subresource = kind.resource.subresources().iter().find(|known| known.name == info.subresource);
+        let scope = match (info.name.is_empty(), info.namespace.is_empty()) {
+            (false, _) => "resource",
+            (true, false) => "namespace",
+            (true, true) => "cluster",
+        };
+        let verb = match info.verb {
+            "get" => "GET",
+            "list" => "LIST",
+            "watch" => "WATCH",
+            "create" => "POST",
+            "update" => "PUT",
+            "patch" => "PATCH",
+            "delete" => "DELETE",
+            "deletecollection" => "DELETECOLLECTION",
+            _ => "OTHER",
+        };
+        Some(Labels {
+            verb,
+            group: info.group.clone(),
+            version: info.version.clone(),
+            resource: info.resource.clone(),
+            subresource: subresource.map(|known| known.name.to_owned()).unwrap_or_default(),
+            scope,
+            code: 0,
+        })
+    }
+}
+
+impl Call {
+    /// The context that the registry's hooks see.
+    pub(crate) fn context(&self, server: &ApiServer, verb: Verb) -> RequestCx {
+        let mut cx = server.inner.registry.context(Arc::clone(&self.user), verb);
+        cx.namespace.clone_from(&self.info.namespace);
+        cx.name.clone_from(&self.info.name);
+        cx.subresource.clone_from(&self.info.subresource);
+        cx
+    }
+
+    pub(crate) fn param(&self, name: &str) -> &str {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
+
+    /// A flag of the query: there and not false.
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.query.iter().any(|(key, value)| key == name && !matches!(value.as_str(), "false" | "0"))
+    }
+
+    pub(crate) fn take_body(&mut self) -> RequestBody {
+        use http_body_util::BodyExt as _;
+        std::mem::replace(&mut self.body, http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync())
+    }
+}
+
+/// What a response body is, for transports.
+pub type ResponseBody = Body;

@@ -1,0 +1,113 @@
+//! Objects as table rows and as bare metadata. Upstream: `endpoints/handlers/response.go`, `printers/tablegenerator.go`.
+
+use apimachinery::ApiError;
+use jiff::Timestamp;
+use registry::{ColumnHeader, Kind, scan};
+use serde_json::{Value, json};
+
+/// What a row carries beside its cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Include {
+    None,
+    Metadata,
+    Object,
+}
+
+impl Include {
+    pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
+        match text {
+            "" | "Metadata" => Ok(Self::Metadata),
+            "None" => Ok(Self::None),
+            "Object" => Ok(Self::Object),
+            other => Err(ApiError::bad_request(format!(
+                "unrecognized includeObject value: {}",
+                apimachinery::field::go_quote(other)
+            ))),
+        }
+    }
+}
+
+/// How one kind is printed.
+pub(crate) struct Printer<'a> {
+    kind: &'a Kind,
+    columns: Vec<ColumnHeader>,
+    include: Include,
+    now: Timestamp,
+}
+
+impl<'a> Printer<'a> {
+    pub(crate) fn new(kind: &'a Kind, include: Include, now: Timestamp) -> Self {
+        Self { kind, columns: kind.resource.columns(), include, now }
+    }
+
+    /// `{"kind":"Table",…,"columnDefinitions":[…],"rows":[`: rows follow, then `]}`.
+    pub(crate) fn head(&self, metadata: &Value, with_columns: bool) -> Vec<u8> {
+        let columns = if with_columns { self.definitions() } else { Value::Null };
+        format!(
+            "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata},\"columnDefinitions\":{columns},\"rows\":["
+        )
+        .into_bytes()
+    }
+
+    fn definitions(&self) -> Value {
+        if self.columns.is_empty() {
+            return json!([
+                {"name": "Name", "type": "string", "format": "name", "description": "Name must be unique within a namespace.", "priority": 0},
+                {"name": "Created At", "type": "date", "format": "", "description": "CreationTimestamp is a timestamp representing the server time when this object was created.", "priority": 0},
+            ]);
+        }
+        let definition = |column: &ColumnHeader| {
+            json!({
+                "name": column.name, "type": column.kind, "format": column.format,
+                "description": column.description, "priority": column.priority,
+            })
+        };
+        self.columns.iter().map(definition).collect()
+    }
+
+    /// One row from an object's JSON.
+    pub(crate) fn row(&self, bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
+        let cells = if self.columns.is_empty() {
+            let text = |name: &str| scan::text(bytes, &["metadata", name]).unwrap_or_default().into_owned();
+            vec![Value::from(text("name")), Value::from(text("creationTimestamp"))]
+        } else {
+            let object = self.kind.resource.decode(bytes).map_err(ApiError::internal)?;
+            self.kind.resource.cells(&*object, self.now)
+        };
+        let mut row = b"{\"cells\":".to_vec();
+        serde_json::to_writer(&mut row, &cells).map_err(ApiError::internal)?;
+        match self.include {
+            Include::None => row.extend_from_slice(b",\"object\":null}"),
+            Include::Metadata => {
+                row.extend_from_slice(b",\"object\":");
+                row.extend_from_slice(&metadata_only(bytes));
+                row.push(b'}');
+            }
+            Include::Object => {
+                row.extend_from_slice(b",\"object\":");
+                row.extend_from_slice(bytes);
+                row.push(b'}');
+            }
+        }
+        Ok(row)
+    }
+
+    /// A whole table of one object.
+    pub(crate) fn single(&self, bytes: &[u8], with_columns: bool) -> Result<Vec<u8>, ApiError> {
+        let version = scan::text(bytes, &["metadata", "resourceVersion"]).unwrap_or_default();
+        let mut out = self.head(&json!({ "resourceVersion": version }), with_columns);
+        out.extend(self.row(bytes)?);
+        out.extend_from_slice(b"]}");
+        Ok(out)
+    }
+}
+
+/// The object as `PartialObjectMetadata`.
+pub(crate) fn metadata_only(bytes: &[u8]) -> Vec<u8> {
+    let metadata = scan::lookup(bytes, &["metadata"]).unwrap_or(b"{}");
+    let mut out = b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":".to_vec();
+    out.extend_from_slice(metadata);
+    out.push(b'}');
+    out
+}
+

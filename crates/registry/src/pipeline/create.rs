@@ -1,0 +1,126 @@
+//! Create. Upstream: `Store.create`, `rest.BeforeCreate`, `handlers.createHandler`.
+
+use apimachinery::ApiError;
+use bytes::Bytes;
+use store::{Expect, StoreError};
+
+use super::{Kind, Registry, Written, admission_request, check_size, metadata, store_error};
+use crate::{RequestCx, admission::Operation, canonical, object::AnyObject, options::WriteOptions};
+
+/// How often a generated name may turn out to be taken. Upstream: `maxNameGenerationCreateAttempts`.
+const NAME_ATTEMPTS: usize = 8;
+
+impl Registry {
+    /// Creates an object from a JSON body in `cx.namespace`.
+    pub async fn create(
+        &self,
+        kind: &Kind,
+        cx: &RequestCx,
+        body: &Bytes,
+        options: &WriteOptions,
+    ) -> Result<Written, ApiError> {
+        let object = self.decode(kind, cx, body, options.field_validation)?;
+        self.create_object(kind, cx, object).await
+    }
+
+    /// Creates an object that is decoded and defaulted.
+    pub async fn create_object(
+        &self,
+        kind: &Kind,
+        cx: &RequestCx,
+        mut object: Box<dyn AnyObject>,
+    ) -> Result<Written, ApiError> {
+        let info = kind.info();
+        if object.metadata().resource_version.as_deref().is_some_and(|version| !version.is_empty() && version != "0") {
+            let mut error = ApiError::internal("resourceVersion should not be set on objects to be created");
+            "resourceVersion should not be set on objects to be created".clone_into(&mut error.message);
+            error.reason.clear();
+            error.details = None;
+            return Err(error);
+        }
+        metadata::wipe_system_fields(object.metadata_mut());
+        metadata::ensure_namespace(object.metadata_mut(), info, &cx.namespace)?;
+        let asked_name = object.name().to_owned();
+        self.admit(&mut admission_request(kind, cx, Operation::Create, &asked_name, Some(&mut *object), None)).await?;
+
+        let generate_from = match object.metadata().generate_name.as_deref() {
+            Some(base) if !base.is_empty() && object.name().is_empty() => Some(base.to_owned()),
+            _ => None,
+        };
+        let pristine = generate_from.as_ref().map(|_| object.clone_box());
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            if let Some(base) = &generate_from {
+                object.metadata_mut().name = Some(kind.resource.generate_name(base));
+            }
+            match self.create_once(kind, cx, &mut *object).await {
+                Err(error) if error.is("AlreadyExists") && pristine.is_some() => {
+                    if attempts == NAME_ATTEMPTS {
+                        return Err(generated_name_taken(&error));
+                    }
+                    if let Some(pristine) = &pristine {
+                        object = pristine.clone_box();
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn create_once(&self, kind: &Kind, cx: &RequestCx, object: &mut dyn AnyObject) -> Result<Written, ApiError> {
+        let (resource, info) = (&kind.resource, kind.info());
+        metadata::fill_system_fields(object.metadata_mut(), cx.now);
+        let reservation = resource.reserve(cx, object, None)?;
+        metadata::ensure_namespace(object.metadata_mut(), info, &cx.namespace)?;
+        resource.prepare_for_create(cx, object);
+        let mut errors = metadata::validate(object.metadata(), info, resource.name_rule());
+        errors.append(resource.validate(cx, object));
+        let name = object.name().to_owned();
+        if !errors.is_empty() {
+            return Err(kind.invalid(&name, &errors));
+        }
+        for warning in resource.warnings(cx, object, None) {
+            cx.warn(warning);
+        }
+        self.validate_admission(&admission_request(kind, cx, Operation::Create, &name, Some(object), None)).await?;
+
+        let value = canonical::encode(object)?;
+        check_size(&value)?;
+        let key = kind.key(object.namespace(), &name)?;
+        if cx.dry_run {
+            return match kind.table.snapshot().get(&key) {
+                Some(_) => Err(ApiError::already_exists(&kind.gvr, &name)),
+                None => Ok(Written { bytes: canonical::unversioned(&value), entry: None, created: true }),
+            };
+        }
+        match self.put(kind, key, Expect::Absent, value).await {
+            Ok(entry) => {
+                if let Some(reservation) = reservation {
+                    reservation.commit();
+                }
+                resource.after_create(cx, object);
+                Ok(Written { bytes: entry.bytes().clone(), entry: Some(entry), created: true })
+            }
+            Err(StoreError::Conflict { current, .. }) => {
+                let mut error = ApiError::already_exists(&kind.gvr, &name);
+                let deleting = current.is_some_and(|entry| {
+                    crate::scan::lookup(entry.bytes(), &["metadata", "deletionTimestamp"]).is_some()
+                });
+                if deleting {
+                    error.message = format!("object is being deleted: {}", error.message);
+                }
+                Err(error)
+            }
+            Err(error) => Err(store_error(&error)),
+        }
+    }
+}
+
+/// Upstream: `rest.CheckGeneratedNameError`, `errors.NewGenerateNameConflict`.
+fn generated_name_taken(error: &ApiError) -> ApiError {
+    let mut error = error.clone();
+    error.message = format!("{}, the server was not able to generate a unique name for the object", error.message);
+    error.details.get_or_insert_default().retry_after_seconds = 1;
+    error
+}

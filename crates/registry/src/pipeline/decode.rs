@@ -1,0 +1,30 @@
+//! From a body's JSON to an object, with upstream's words when it is not one.
+
+use apimachinery::ApiError;
+
+use super::{Kind, Registry};
+use crate::{RequestCx, object::AnyObject, options::FieldValidation, scan};
+
+impl Registry {
+    /// Decodes and defaults a body.
+    pub(super) fn decode(
+        &self,
+        kind: &Kind,
+        cx: &RequestCx,
+        json: &[u8],
+        validation: FieldValidation,
+    ) -> Result<Box<dyn AnyObject>, ApiError> {
+        let json = crate::strict::check(&kind.gvk, json, validation, cx)?;
+        let mut object = kind.resource.decode(&json).map_err(|error| cannot_be_handled(kind, &json, &error))?;
+        kind.resource.set_defaults(&mut *object);
+        Ok(object)
+    }
+}
+
+/// Upstream: `handlers.transformDecodeError`.
+fn cannot_be_handled(kind: &Kind, json: &[u8], error: &serde_json::Error) -> ApiError {
+    let found = scan::text(json, &["kind"]).filter(|found| !found.is_empty());
+    let found = found.as_deref().unwrap_or(&kind.gvk.kind);
+    let (version, wanted) = (&kind.gvk.version, &kind.gvk.kind);
+    ApiError::bad_request(format!("{found} in version \"{version}\" cannot be handled as a {wanted}: {error}"))
+}

@@ -1,0 +1,200 @@
+//! Watch: initial state, then changes, seen through the selectors. Upstream: `storage/cacher`, `handlers/watch.go`.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use apimachinery::ApiError;
+use bytes::Bytes;
+use store::{Entry, Event, EventKind, Filter, Revision, Snapshot, Watch, WatchError};
+
+use super::{Items, Kind, Registry, Selection, list::not_older_than};
+use crate::{canonical, options::ListOptions};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// One thing to tell the watcher.
+pub enum WatchItem {
+    /// An event as the store has it: its encodings are shared by all watchers.
+    Shared(Arc<Event>),
+    /// An object of the initial state.
+    Initial(Arc<Entry>),
+    /// An event that only this watcher's selectors make.
+    Own { event: EventType, bytes: Bytes },
+    /// Everything up to the revision has been told.
+    Bookmark { revision: Revision, initial_end: bool },
+    /// The watch is over with an error for the client.
+    Error(ApiError),
+}
+
+/// The items of one watch. Not a timer in it: bookmarks and the end are the caller's to ask for.
+pub struct WatchStream {
+    initial: Option<Items>,
+    /// The bookmark that ends the initial state of a streaming list.
+    initial_end: Option<Revision>,
+    watch: Option<Watch>,
+    selection: Selection,
+    failed: VecDeque<ApiError>,
+}
+
+impl Registry {
+    /// Watches a namespace, or all when it is empty.
+    pub fn watch(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        selection: Selection,
+        options: &ListOptions,
+    ) -> Result<WatchStream, ApiError> {
+        let namespace = if kind.info().is_namespaced() { namespace } else { "" };
+        let mut filter = Filter::in_namespace(namespace);
+        if let Some(name) = selection.exact_name() {
+            filter = filter.named(name);
+        }
+        let version = options.resource_version.map(|version| version.0).filter(|version| *version > 0);
+        let start = Start::of(options, version);
+        let (snapshot, from) = match start {
+            Start::Initial { .. } | Start::Now => {
+                let snapshot = match version {
+                    Some(version) => not_older_than(kind, version)?,
+                    None => kind.table.snapshot(),
+                };
+                let revision = snapshot.revision();
+                (Some(snapshot), revision)
+            }
+            Start::After(version) => {
+                let current = kind.table.snapshot().revision();
+                if version > current.0 {
+                    return Err(ApiError::too_large_resource_version(version, current.0));
+                }
+                (None, Revision(version))
+            }
+        };
+        let mut stream = WatchStream {
+            initial: None,
+            initial_end: None,
+            watch: None,
+            selection: selection.clone(),
+            failed: VecDeque::new(),
+        };
+        match kind.table.watch(from, filter) {
+            Ok(watch) => stream.watch = Some(watch),
+            Err(error) => stream.failed.push_back(watch_error(error, from)),
+        }
+        if let (Start::Initial { bookmark }, Some(snapshot)) = (start, snapshot) {
+            stream.initial = Some(initial(&snapshot, namespace, selection));
+            stream.initial_end = bookmark.then_some(from);
+        }
+        Ok(stream)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Start {
+    /// The state first; `bookmark` says where it ends.
+    Initial {
+        bookmark: bool,
+    },
+    Now,
+    After(u64),
+}
+
+impl Start {
+    fn of(options: &ListOptions, version: Option<u64>) -> Self {
+        match (options.send_initial_events, version) {
+            (Some(true), _) => Self::Initial { bookmark: options.allow_bookmarks },
+            (Some(false), None) => Self::Now,
+            (Some(false) | None, Some(version)) => Self::After(version),
+            (None, None) => Self::Initial { bookmark: false },
+        }
+    }
+}
+
+fn initial(snapshot: &Snapshot, namespace: &str, selection: Selection) -> Items {
+    Items::All { range: snapshot.range(namespace, None), selection }
+}
+
+impl WatchStream {
+    /// The next item; `None` after an error has been given.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchItem>> {
+        if let Some(error) = self.failed.pop_front() {
+            return Poll::Ready(Some(WatchItem::Error(error)));
+        }
+        if let Some(items) = &mut self.initial {
+            if let Some(entry) = items.next() {
+                return Poll::Ready(Some(WatchItem::Initial(entry)));
+            }
+            self.initial = None;
+        }
+        if let Some(revision) = self.initial_end.take() {
+            return Poll::Ready(Some(WatchItem::Bookmark { revision, initial_end: true }));
+        }
+        let Some(watch) = &mut self.watch else { return Poll::Ready(None) };
+        loop {
+            match watch.poll_next(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(event)) => {
+                    if let Some(item) = seen_through(&self.selection, event) {
+                        return Poll::Ready(Some(item));
+                    }
+                }
+                Poll::Ready(Err(error)) => {
+                    let progress = watch.progress();
+                    self.watch = None;
+                    return Poll::Ready(Some(WatchItem::Error(watch_error(error, progress))));
+                }
+            }
+        }
+    }
+
+    pub async fn next(&mut self) -> Option<WatchItem> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// A bookmark that is true now; none while the initial state is still being told.
+    pub fn bookmark(&self) -> Option<WatchItem> {
+        if self.initial.is_some() || self.initial_end.is_some() {
+            return None;
+        }
+        let revision = self.watch.as_ref()?.progress();
+        Some(WatchItem::Bookmark { revision, initial_end: false })
+    }
+}
+
+/// The event as a watcher with selectors sees it. Upstream: `cacheWatcher.convertToWatchEvent`.
+fn seen_through(selection: &Selection, event: Arc<Event>) -> Option<WatchItem> {
+    if selection.is_everything() {
+        return Some(WatchItem::Shared(event));
+    }
+    let is = event.kind() != EventKind::Deleted && selection.matches(event.entry().bytes());
+    let was = event.previous().is_some_and(|previous| selection.matches(previous.bytes()));
+    match (was, is, event.kind()) {
+        (false, false, _) => None,
+        (true, true, _) | (false, true, EventKind::Added) | (true, false, EventKind::Deleted) => {
+            Some(WatchItem::Shared(event))
+        }
+        (false, true, _) => Some(WatchItem::Own { event: EventType::Added, bytes: event.entry().bytes().clone() }),
+        (true, false, _) => {
+            let previous = event.previous()?;
+            let bytes = canonical::with_revision(previous.bytes(), event.revision().0);
+            Some(WatchItem::Own { event: EventType::Deleted, bytes })
+        }
+    }
+}
+
+fn watch_error(error: WatchError, from: Revision) -> ApiError {
+    match error {
+        WatchError::Compacted { asked, oldest } => {
+            ApiError::expired(format!("too old resource version: {} ({})", asked.0, oldest.0))
+        }
+        WatchError::Lagged => ApiError::expired(format!("too old resource version: {} (watcher fell behind)", from.0)),
+        WatchError::Closed => ApiError::service_unavailable("the server is shutting down"),
+    }
+}

@@ -1,0 +1,76 @@
+//! What the schema says about a body: types, unknown and duplicate fields, and how lists merge.
+
+use std::borrow::Cow;
+
+use apimachinery::{ApiError, Gvk};
+use schema::{DecodeError, Limits, builtin};
+use serde_json::Value;
+
+use crate::{RequestCx, options::FieldValidation};
+
+/// A body as its kind's schema reads it: unknown fields dropped, and warned about or refused.
+pub(crate) fn check<'a>(
+    gvk: &Gvk,
+    json: &'a [u8],
+    validation: FieldValidation,
+    cx: &RequestCx,
+) -> Result<Cow<'a, [u8]>, ApiError> {
+    let limits = Limits::default();
+    let node = schema::json::parse(json, &limits)
+        .map_err(|error| ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}")))?;
+    check_type(gvk, &node)?;
+    let Some(kind) = builtin().kind(&gvk.group, &gvk.version, &gvk.kind) else {
+        return Ok(Cow::Borrowed(json));
+    };
+    let decoded = schema::decode_node(kind, node, &limits).map_err(|error| cannot_be_handled(gvk, &error))?;
+    match validation {
+        FieldValidation::Ignore => {}
+        FieldValidation::Warn => decoded.strict.iter().for_each(|problem| cx.warn(problem.to_string())),
+        FieldValidation::Strict => {
+            if let Some(message) = decoded.strict_error() {
+                let (version, kind) = (&gvk.version, &gvk.kind);
+                return Err(ApiError::bad_request(format!(
+                    "{kind} in version \"{version}\" cannot be handled as a {kind}: {message}"
+                )));
+            }
+        }
+    }
+    Ok(Cow::Owned(decoded.object.to_json()))
+}
+
+/// Upstream: `handlers.transformDecodeError`.
+fn cannot_be_handled(gvk: &Gvk, error: &DecodeError) -> ApiError {
+    let (version, kind) = (&gvk.version, &gvk.kind);
+    ApiError::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"))
+}
+
+/// The body's own `apiVersion` and `kind`, where it has them, must be those of the resource.
+fn check_type(gvk: &Gvk, node: &schema::Node<'_>) -> Result<(), ApiError> {
+    let schema::Node::Object(object) = node else {
+        return Err(ApiError::bad_request("couldn't get version/kind; json parse error: not an object"));
+    };
+    let text = |name: &str| match object.get(name) {
+        Some(schema::Node::String(text)) => text.as_ref(),
+        _ => "",
+    };
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let expected = gvk.api_version();
+    if !api_version.is_empty() && api_version != expected {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        )));
+    }
+    if !kind.is_empty() && kind != gvk.kind {
+        let (version, wanted) = (&gvk.version, &gvk.kind);
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {wanted}: converting ({version}.{kind}) to ({version}.{wanted}): unknown conversion"
+        )));
+    }
+    Ok(())
+}
+
+/// Strategic merge by the kind's merge keys.
+pub(crate) fn strategic_merge(_gvk: &Gvk, mut value: Value, patch: &Value) -> Result<Value, ApiError> {
+    apimachinery::patch::merge_patch(&mut value, patch.clone());
+    Ok(value)
+}
