@@ -4,6 +4,7 @@
 //! - [`json`]: JSON as an ordered tree that keeps duplicates.
 //! - [`decode`]: JSON bytes to a canonical object, with unknown and duplicate fields reported as upstream reports them.
 //!
+//! - [`patch`]: strategic merge patch.
 //! - [`protobuf`]: objects, lists, watch frames and envelopes between protobuf and JSON.
 //!
 //! Invariants: no I/O, no clock, no tasks. Nothing that arrives from outside can panic, recurse without bound or cost
@@ -13,6 +14,7 @@
 
 pub mod decode;
 pub mod json;
+pub mod patch;
 pub mod protobuf;
 pub mod table;
 mod values;
