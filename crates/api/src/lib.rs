@@ -18,3 +18,4 @@ pub use k8s_openapi::{
 pub mod owner;
 pub mod pod;
 pub mod pod_template;
+pub mod service;

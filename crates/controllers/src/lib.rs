@@ -7,14 +7,29 @@
 
 mod claim;
 mod context;
+mod discovery;
 mod entry;
 mod pod_control;
+mod service_pods;
 
 mod deployment;
+mod endpoints;
+mod endpointslice;
+mod namespace;
 mod replicaset;
+mod root_ca;
+mod serviceaccount;
 
 pub use context::{ClientFactory, Context, Options};
 pub use entry::{Entry, Rule, Watch, run};
 
 /// Every controller there is, in the order they start.
-pub static CONTROLLERS: &[Entry] = &[deployment::ENTRY, replicaset::ENTRY];
+pub static CONTROLLERS: &[Entry] = &[
+    serviceaccount::ENTRY,
+    root_ca::ENTRY,
+    namespace::ENTRY,
+    deployment::ENTRY,
+    replicaset::ENTRY,
+    endpointslice::ENTRY,
+    endpoints::ENTRY,
+];

@@ -37,10 +37,12 @@ pub(crate) struct Pending<K> {
     notify: Notify,
 }
 
+type OldAndNew<K> = (Option<Arc<K>>, Option<Arc<K>>);
+
 #[derive(Debug)]
 struct Coalesced<K> {
     order: VecDeque<ObjectKey>,
-    changes: HashMap<ObjectKey, (Option<Arc<K>>, Option<Arc<K>>)>,
+    changes: HashMap<ObjectKey, OldAndNew<K>>,
     closed: bool,
 }
 

@@ -96,10 +96,10 @@ fn start(context: Context) {
 
 fn owners_of_replica_set(deployments: &Cache<Deployment>, change: &Change<ReplicaSet>, keys: &mut Vec<ObjectKey>) {
     for replica_set in change.old.iter().chain(&change.new) {
-        if let Some(owner) = controller_of(&replica_set.metadata) {
-            if owner.kind == Deployment::KIND {
-                keys.push(ObjectKey::new(&change.key.namespace, &owner.name));
-            }
+        if let Some(owner) = controller_of(&replica_set.metadata)
+            && owner.kind == Deployment::KIND
+        {
+            keys.push(ObjectKey::new(&change.key.namespace, &owner.name));
         }
     }
     let Some(orphan) = change.new.as_ref().filter(|replica_set| controller_of(&replica_set.metadata).is_none()) else {

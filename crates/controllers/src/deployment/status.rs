@@ -57,13 +57,13 @@ pub(super) fn condition(kind: &str, status: &str, reason: &str, message: &str, n
 pub(super) fn set_condition(status: &mut DeploymentStatus, mut new: DeploymentCondition) -> bool {
     let conditions = status.conditions.get_or_insert_default();
     let known = conditions.iter().find(|condition| condition.type_ == new.type_);
-    if let Some(known) = known {
-        if known.status == new.status {
-            if known.reason == new.reason {
-                return false;
-            }
-            new.last_transition_time = known.last_transition_time.clone();
+    if let Some(known) = known
+        && known.status == new.status
+    {
+        if known.reason == new.reason {
+            return false;
         }
+        new.last_transition_time = known.last_transition_time.clone();
     }
     conditions.retain(|condition| condition.type_ != new.type_);
     conditions.push(new);

@@ -75,10 +75,10 @@ fn start(context: Context) {
 /// The ReplicaSet that controls the pod or did so before; for an orphan, those that may adopt it.
 fn owners_of_pod(replica_sets: &Cache<ReplicaSet>, change: &Change<Pod>, keys: &mut Vec<ObjectKey>) {
     for pod in change.old.iter().chain(&change.new) {
-        if let Some(owner) = controller_of(&pod.metadata) {
-            if owner.kind == ReplicaSet::KIND {
-                keys.push(ObjectKey::new(&change.key.namespace, &owner.name));
-            }
+        if let Some(owner) = controller_of(&pod.metadata)
+            && owner.kind == ReplicaSet::KIND
+        {
+            keys.push(ObjectKey::new(&change.key.namespace, &owner.name));
         }
     }
     let Some(pod) = change.new.as_ref().filter(|pod| controller_of(&pod.metadata).is_none()) else { return };

@@ -44,9 +44,11 @@ struct State<K> {
     subscribers: Vec<Weak<Pending<K>>>,
 }
 
+type Values<K> = Box<dyn Fn(&K) -> Vec<String> + Send + Sync>;
+
 struct IndexState<K> {
     name: &'static str,
-    values: Box<dyn Fn(&K) -> Vec<String> + Send + Sync>,
+    values: Values<K>,
     keys: HashMap<String, BTreeSet<ObjectKey>>,
 }
 

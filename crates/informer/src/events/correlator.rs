@@ -141,10 +141,11 @@ impl<V> Recent<V> {
         self.tick += 1;
         let tick = self.tick;
         let order = &mut self.order;
-        if !self.entries.contains_key(key) && self.entries.len() >= MEMORY {
-            if let Some((_, oldest)) = order.pop_first() {
-                self.entries.remove(&oldest);
-            }
+        if !self.entries.contains_key(key)
+            && self.entries.len() >= MEMORY
+            && let Some((_, oldest)) = order.pop_first()
+        {
+            self.entries.remove(&oldest);
         }
         let entry = self.entries.entry(key.to_owned()).or_insert_with(|| (0, make()));
         order.remove(&entry.0);
