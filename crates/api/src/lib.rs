@@ -18,4 +18,5 @@ pub use k8s_openapi::{
 pub mod owner;
 pub mod pod;
 pub mod pod_template;
+pub mod requests;
 pub mod service;
