@@ -13,6 +13,8 @@
 //! Upstream counterpart: `staging/src/k8s.io/apiserver/pkg/storage/etcd3` with the etcd server behind it.
 
 mod contract;
+pub mod disk;
+pub mod log;
 pub mod memory;
 
 pub use contract::{
