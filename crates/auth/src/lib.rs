@@ -1,14 +1,16 @@
 //! Who is asking, and may they: authenticators, authorizers, and the policy a cluster starts with.
 //!
 //! Implements the traits of `registry::auth`. Holds no connection and serves nothing; what it knows of the
-//! cluster's objects it is told (`Rbac::set_cluster_role`) or reads from a snapshot (`registry::Reader`).
+//! cluster's objects it follows in the store (`follow`) or reads from a snapshot (`registry::Reader`).
 //! No token, key or certificate is ever logged.
 
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
+mod follow;
 pub mod service_account;
 
 pub use authn::{Authenticators, CertificateAuthenticator};
 pub use authz::{NodeAuthorizer, Rbac, Union};
+pub use follow::follow;
 pub use service_account::{ServiceAccountTokens, TokenError};

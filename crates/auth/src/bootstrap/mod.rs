@@ -5,12 +5,15 @@
 //! `rbac.authorization.kubernetes.io/autoupdate: "false"` are left alone.
 
 mod controllers;
+mod ensure;
 mod roles;
 
 use api::{
     LabelSelector, ObjectMeta,
     rbac::v1::{AggregationRule, ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject},
 };
+
+pub use ensure::ensure;
 
 use crate::authz::not_covered;
 
@@ -37,7 +40,7 @@ pub struct Policy {
     pub role_bindings: Vec<RoleBinding>,
 }
 
-/// The default policy. `tiphys_extras` are none: an auditor finds upstream's objects and no others.
+/// The default policy.
 pub fn policy() -> Policy {
     let mut policy = Policy::default();
     for row in roles::ROLES.iter().chain(controllers::ROLES) {
