@@ -1,0 +1,159 @@
+//! Plans changed Services and tells the kernel.
+
+use std::collections::BTreeSet;
+
+use api::core::v1::Service;
+use api::discovery::v1::EndpointSlice;
+use apimachinery::ObjectKey;
+use informer::{Cache, Index};
+use netlink::nft::Batch;
+use netlink::{Protocol, Socket, conntrack, link, namespace};
+use supervisor::Supervisor;
+
+use super::{Error, service_of};
+use crate::chains;
+use crate::config::Config;
+use crate::health::HealthServers;
+use crate::plan::{Ids, Plan, plan};
+use crate::shadow::{Difference, Shadow};
+use crate::stale::Stale;
+use crate::tables::{SetId, SetKind};
+use crate::view::{Protocol as Transport, ServiceView};
+
+pub(super) struct Programmer {
+    config: Config,
+    services: Cache<Service>,
+    slices: Index<EndpointSlice>,
+    netfilter: Socket,
+    route: Socket,
+    shadow: Shadow,
+    ids: Ids,
+    stale: Stale,
+    health: HealthServers,
+    /// The kernel may hold something else than the shadow: at start, and after a transaction that failed.
+    whole: bool,
+}
+
+impl Programmer {
+    pub(super) fn new(
+        config: Config,
+        services: Cache<Service>,
+        slices: &Cache<EndpointSlice>,
+        supervisor: Supervisor,
+    ) -> Result<Self, Error> {
+        let index = slices.index("service", |slice| service_of(slice).iter().map(ToString::to_string).collect());
+        Ok(Self {
+            services,
+            slices: index,
+            netfilter: Socket::open(Protocol::Netfilter)?,
+            route: Socket::open(Protocol::Route)?,
+            shadow: Shadow::default(),
+            ids: Ids::default(),
+            stale: Stale::default(),
+            health: HealthServers::new(config.health_check_address, supervisor),
+            config,
+            whole: true,
+        })
+    }
+
+    /// Brings the kernel to what the caches say of these Services; answers whether anything had to be told.
+    pub(super) async fn apply(&mut self, keys: &BTreeSet<ObjectKey>) -> Result<bool, Error> {
+        if self.whole {
+            self.prepare().await?;
+        }
+        let mut difference = Difference::default();
+        for key in keys {
+            self.plan(key, &mut difference);
+        }
+        let changed = if self.whole {
+            self.replace_all().await?;
+            true
+        } else {
+            self.tell(&difference).await?
+        };
+        self.forget_stale().await?;
+        let shadow = &self.shadow;
+        self.health.set(keys, |service| shadow.plan_of(service)?.health);
+        Ok(changed)
+    }
+
+    fn plan(&mut self, key: &ObjectKey, difference: &mut Difference) {
+        let service = self.services.get(key);
+        let slices = self.slices.get(&key.to_string());
+        let view = service.and_then(|service| {
+            ServiceView::of(key, &service, slices.iter().map(AsRef::as_ref), self.config.external_ips)
+        });
+        let previous = self.shadow.plan_of(key);
+        let planned: Option<Plan> = view.map(|view| plan(&view, &self.config, &mut self.ids, previous));
+        self.stale.note(previous, planned.as_ref());
+        let kept = planned.as_ref().map(|plan| plan.numbered.clone()).unwrap_or_default();
+        if let Some(old) = self.shadow.replace(key, planned, difference) {
+            for pool in old.numbered.difference(&kept) {
+                self.ids.release(pool);
+            }
+        }
+    }
+
+    async fn tell(&mut self, difference: &Difference) -> Result<bool, Error> {
+        let mut batch = Batch::new();
+        self.shadow.encode(&self.config, difference, &mut batch);
+        if batch.is_empty() {
+            return Ok(false);
+        }
+        let (operations, bytes) = (batch.len(), batch.size());
+        // If it fails, or nobody waits for the answer, the shadow is ahead of the kernel.
+        self.whole = true;
+        batch.send(&mut self.netfilter).await?;
+        self.whole = false;
+        tracing::debug!(operations, bytes, "programmed Service rules");
+        Ok(true)
+    }
+
+    /// One transaction from whatever is there to what has to be. Remembered clients stay remembered.
+    async fn replace_all(&mut self) -> Result<(), Error> {
+        let layout = chains::layout(&self.config);
+        let affinity = [false, true].map(|ipv6| SetId { ipv6, kind: SetKind::Affinity }.name());
+        let keep = |name: &str| affinity.iter().any(|affinity| affinity == name);
+        let fill = |batch: &mut Batch| self.shadow.encode_all(&self.config, batch);
+        layout.replace(&mut self.netfilter, chains::owns, keep, fill).await?;
+        self.whole = false;
+        let services = self.shadow.services();
+        tracing::info!(services, "programmed all Service rules");
+        Ok(())
+    }
+
+    /// What the machine has to be told once.
+    async fn prepare(&mut self) -> Result<(), Error> {
+        for address in link::addresses(&mut self.route).await? {
+            if address.scope == 0 && !self.config.node_addresses.contains(&address.address) {
+                self.config.node_addresses.push(address.address);
+            }
+        }
+        for link in &self.config.loopback_links {
+            let key = format!("ipv4/conf/{link}/route_localnet");
+            match namespace::set_sysctl(&key, "1") {
+                // The link may come later; whoever makes it knows that it has to route loopback addresses.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    tracing::debug!(link, "no such link to route loopback addresses on");
+                }
+                other => other.map_err(|source| Error::Sysctl { key, source })?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget_stale(&mut self) -> Result<(), Error> {
+        if self.stale.is_empty() {
+            return Ok(());
+        }
+        let (stale, addresses) = (&self.stale, &self.config.node_addresses);
+        let udp = Transport::Udp.number();
+        let forgotten =
+            conntrack::forget(&mut self.netfilter, udp, |connection| stale.is(connection, addresses)).await?;
+        if forgotten > 0 {
+            tracing::debug!(forgotten, "forgot tracked UDP connections");
+        }
+        self.stale = Stale::default();
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! What the kernel holds, as we told it; and the difference to what it should hold. Pure.
+//!
+//! Several Services may claim the same place (an external address, a cluster IP's hairpin): the earliest Service's
+//! value is the one in the kernel, and the next one's takes its place when it goes.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use apimachinery::ObjectKey;
+use netlink::nft::{Batch, Element, Value};
+
+use crate::chains::Choice;
+use crate::config::Config;
+use crate::plan::{Entry, Plan};
+use crate::tables::SetId;
+
+/// Chains nobody uses are kept: their Services come and go. The oldest of more than these are removed.
+const IDLE_CHAINS: usize = 128;
+
+#[derive(Debug, Default)]
+pub(crate) struct Shadow {
+    plans: HashMap<ObjectKey, Plan>,
+    claims: HashMap<Entry, BTreeMap<Claimant, Value>>,
+    chains: HashMap<Choice, usize>,
+    idle: VecDeque<Choice>,
+}
+
+/// Who comes first: created earlier, then by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Claimant {
+    created: i64,
+    service: ObjectKey,
+}
+
+/// Changes gathered for one transaction: what each touched place held before the first of them.
+#[derive(Debug, Default)]
+pub(crate) struct Difference {
+    before: BTreeMap<Entry, Option<Value>>,
+    /// Whether each touched chain was there.
+    chains: BTreeMap<Choice, bool>,
+}
+
+impl Shadow {
+    pub(crate) fn plan_of(&self, service: &ObjectKey) -> Option<&Plan> {
+        self.plans.get(service)
+    }
+
+    /// How many Services there are rules for.
+    pub(crate) fn services(&self) -> usize {
+        self.plans.len()
+    }
+
+    /// Takes a Service's new plan in; `None` when the Service is gone. Answers the old one.
+    pub(crate) fn replace(
+        &mut self,
+        service: &ObjectKey,
+        plan: Option<Plan>,
+        difference: &mut Difference,
+    ) -> Option<Plan> {
+        let old = self.plans.remove(service);
+        // Chains first taken, then given back: one that is in both is never idle in between.
+        for choice in plan.iter().flat_map(|plan| &plan.choices) {
+            self.take_chain(*choice, difference);
+        }
+        for choice in old.iter().flat_map(|plan| &plan.choices) {
+            self.give_chain(*choice, difference);
+        }
+        let claimant = |plan: &Plan| Claimant { created: plan.created, service: service.clone() };
+        if let Some(old) = &old {
+            let same_rank = plan.as_ref().is_some_and(|plan| plan.created == old.created);
+            let wanted =
+                |entry: &Entry| same_rank && plan.as_ref().is_some_and(|plan| plan.entries.contains_key(entry));
+            for entry in old.entries.keys().filter(|entry| !wanted(entry)) {
+                self.claim(entry, claimant(old), None, difference);
+            }
+        }
+        if let Some(plan) = &plan {
+            for (entry, value) in &plan.entries {
+                self.claim(entry, claimant(plan), Some(value), difference);
+            }
+        }
+        if let Some(plan) = plan {
+            self.plans.insert(service.clone(), plan);
+        }
+        old
+    }
+
+    fn claim(&mut self, entry: &Entry, claimant: Claimant, value: Option<&Value>, difference: &mut Difference) {
+        let claims = self.claims.entry(entry.clone()).or_default();
+        let before = claims.values().next().cloned();
+        match value {
+            Some(value) => claims.insert(claimant, value.clone()),
+            None => claims.remove(&claimant),
+        };
+        let after = claims.values().next();
+        if before.as_ref() != after {
+            difference.before.entry(entry.clone()).or_insert(before);
+        }
+        if claims.is_empty() {
+            self.claims.remove(entry);
+        }
+    }
+
+    fn take_chain(&mut self, choice: Choice, difference: &mut Difference) {
+        let known = self.chains.get_mut(&choice);
+        difference.chains.entry(choice).or_insert(known.is_some());
+        match known {
+            Some(users) => *users += 1,
+            None => drop(self.chains.insert(choice, 1)),
+        }
+        self.idle.retain(|idle| *idle != choice);
+    }
+
+    fn give_chain(&mut self, choice: Choice, difference: &mut Difference) {
+        let Some(users) = self.chains.get_mut(&choice) else { return };
+        *users -= 1;
+        if *users > 0 {
+            return;
+        }
+        self.idle.push_back(choice);
+        if self.idle.len() <= IDLE_CHAINS {
+            return;
+        }
+        let Some(oldest) = self.idle.pop_front() else { return };
+        // What leads to an idle chain is idle itself, and has to go with it.
+        let (mut gone, kept) = self.idle.drain(..).partition::<Vec<_>, _>(|idle| idle.dependency() == Some(oldest));
+        self.idle = kept.into();
+        gone.push(oldest);
+        for choice in gone {
+            self.chains.remove(&choice);
+            difference.chains.entry(choice).or_insert(true);
+        }
+    }
+
+    fn value(&self, entry: &Entry) -> Option<&Value> {
+        self.claims.get(entry).and_then(|claims| claims.values().next())
+    }
+
+    /// Encodes the difference. Chains come before the elements that lead to them and go after.
+    pub(crate) fn encode(&self, config: &Config, difference: &Difference, batch: &mut Batch) {
+        let table = &config.table;
+        let touched = |was: bool, is: bool| {
+            let chains = difference.chains.iter();
+            chains
+                .filter(move |(choice, before)| (**before, self.chains.contains_key(choice)) == (was, is))
+                .map(|(choice, _)| *choice)
+        };
+        add_chains(config, touched(false, true).collect(), batch);
+        let mut gone: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();
+        let mut come: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();
+        for (entry, before) in &difference.before {
+            let after = self.value(entry);
+            if before.as_ref() == after {
+                continue;
+            }
+            if let Some(value) = before {
+                gone.entry(entry.set).or_default().push(element(entry, value));
+            }
+            if let Some(value) = after {
+                come.entry(entry.set).or_default().push(element(entry, value));
+            }
+        }
+        for (set, elements) in &gone {
+            batch.delete_elements(table, &set.definition(), elements);
+        }
+        for (set, elements) in &come {
+            batch.add_elements(table, &set.definition(), elements);
+        }
+        let mut unused: Vec<Choice> = touched(true, false).collect();
+        unused.sort_by_key(|choice| choice.dependency().is_none());
+        for choice in &unused {
+            batch.flush_chain(table, &choice.name());
+        }
+        for choice in &unused {
+            batch.delete_chain(table, &choice.name());
+        }
+    }
+
+    /// Encodes everything, for a table that has the fixed chains and empty sets.
+    pub(crate) fn encode_all(&self, config: &Config, batch: &mut Batch) {
+        add_chains(config, self.chains.keys().copied().collect(), batch);
+        let mut sets: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();
+        for (entry, claims) in &self.claims {
+            if let Some(value) = claims.values().next() {
+                sets.entry(entry.set).or_default().push(element(entry, value));
+            }
+        }
+        for (set, elements) in &sets {
+            batch.add_elements(&config.table, &set.definition(), elements);
+        }
+    }
+}
+
+/// A chain comes after the one it leads to.
+fn add_chains(config: &Config, mut choices: Vec<Choice>, batch: &mut Batch) {
+    choices.sort_by_key(|choice| (choice.dependency().is_some(), *choice));
+    for choice in choices {
+        let name = choice.name();
+        batch.add_chain(&config.table, &name, None);
+        for rule in choice.rules(config) {
+            batch.add_rule(&config.table, &name, &rule);
+        }
+    }
+}
+
+fn element(entry: &Entry, value: &Value) -> Element {
+    Element { key: entry.key.clone(), end: entry.end.clone(), value: value.clone(), timeout: None }
+}
+
+#[cfg(test)]
+mod tests;
