@@ -6,6 +6,7 @@
 //!
 //! - [`patch`]: strategic merge patch.
 //! - [`protobuf`]: objects, lists, watch frames and envelopes between protobuf and JSON.
+//! - [`openapi`]: OpenAPI v2 (JSON and protobuf) and v3 documents for the resources that are served.
 //!
 //! Invariants: no I/O, no clock, no tasks. Nothing that arrives from outside can panic, recurse without bound or cost
 //! memory out of proportion to its size. No kind is known by name, except those of the API machinery itself.
@@ -14,6 +15,7 @@
 
 pub mod decode;
 pub mod json;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod table;

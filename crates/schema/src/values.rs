@@ -14,7 +14,8 @@ use jiff::Timestamp;
 const GO_ZERO_SECONDS: i64 = -62_135_596_800;
 
 /// Upstream's error for what is no quantity.
-pub(crate) const QUANTITY_FORMAT: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+pub(crate) const QUANTITY_FORMAT: &str =
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
 /// The form in which upstream prints a quantity: `1` for `1000m`, `1Gi` for `1024Mi`.
 pub(crate) fn canonical_quantity(text: &str) -> Result<String, String> {
@@ -46,18 +47,35 @@ pub(crate) fn parse_time(text: &str) -> Result<Instant, String> {
     // jiff also reads other forms of ISO 8601.
     let bytes = text.as_bytes();
     let shaped = bytes.len() >= 20
-        && matches!((bytes.get(4), bytes.get(7), bytes.get(10), bytes.get(13), bytes.get(16)), (Some(b'-'), Some(b'-'), Some(b'T'), Some(b':'), Some(b':')));
+        && matches!(
+            (bytes.get(4), bytes.get(7), bytes.get(10), bytes.get(13), bytes.get(16)),
+            (Some(b'-'), Some(b'-'), Some(b'T'), Some(b':'), Some(b':'))
+        );
     if !shaped {
         return Err(refused());
     }
     let timestamp: Timestamp = text.parse().map_err(|_| refused())?;
-    Ok(Instant { seconds: timestamp.as_second() - i64::from(timestamp.subsec_nanosecond() < 0), nanos: timestamp.subsec_nanosecond().rem_euclid(1_000_000_000) })
+    Ok(Instant {
+        seconds: timestamp.as_second() - i64::from(timestamp.subsec_nanosecond() < 0),
+        nanos: timestamp.subsec_nanosecond().rem_euclid(1_000_000_000),
+    })
 }
 
 /// What Go could not read of a time, and the part of the layout that it expected there.
 fn time_rest(text: &str) -> (&str, &'static str) {
-    let parts: [(usize, &'static str); 11] =
-        [(4, "2006"), (1, "-"), (2, "01"), (1, "-"), (2, "02"), (1, "T"), (2, "15"), (1, ":"), (2, "04"), (1, ":"), (2, "05")];
+    let parts: [(usize, &'static str); 11] = [
+        (4, "2006"),
+        (1, "-"),
+        (2, "01"),
+        (1, "-"),
+        (2, "02"),
+        (1, "T"),
+        (2, "15"),
+        (1, ":"),
+        (2, "04"),
+        (1, ":"),
+        (2, "05"),
+    ];
     let mut at = 0;
     for (width, layout) in parts {
         let Some(part) = text.get(at..at + width) else { return (text.get(at..).unwrap_or_default(), layout) };
@@ -123,10 +141,13 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
     }
     let mut total: f64 = 0.0;
     while !rest.is_empty() {
-        let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.').ok_or_else(|| format!("time: missing unit in duration \"{text}\""))?;
+        let digits = rest
+            .find(|character: char| !character.is_ascii_digit() && character != '.')
+            .ok_or_else(|| format!("time: missing unit in duration \"{text}\""))?;
         let (number, tail) = rest.split_at(digits);
         let number: f64 = number.parse().map_err(|_| invalid())?;
-        let unit_end = tail.find(|character: char| character.is_ascii_digit() || character == '.').unwrap_or(tail.len());
+        let unit_end =
+            tail.find(|character: char| character.is_ascii_digit() || character == '.').unwrap_or(tail.len());
         let (unit, next) = tail.split_at(unit_end);
         let scale = match unit {
             "ns" => 1.0,
@@ -140,11 +161,10 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
         total += number * scale;
         rest = next;
     }
-    if !(total < 9.2e18) {
+    if total >= 9.2e18 || total.is_nan() {
         return Err(invalid());
     }
     // In range, checked above.
-    #[expect(clippy::cast_possible_truncation, reason = "bounded by the comparison above")]
     let nanos = total as i64;
     Ok(if negative { -nanos } else { nanos })
 }
@@ -209,7 +229,17 @@ mod tests {
             Ok(instant) => format!("{:?} {:?}", format_time(instant), format_micro_time(instant)),
             Err(error) => error,
         };
-        let cases = ["2008-01-01T01:01:01Z", "2008-01-01T03:01:01.1234567+02:00", "1960-01-01T00:00:00.25Z", "0001-01-01T00:00:00Z", "2008", "yesterday", "2008-01-01 01:01:01Z", "2008-13-01T01:01:01Z", "2008-02-30T01:01:01Z"];
+        let cases = [
+            "2008-01-01T01:01:01Z",
+            "2008-01-01T03:01:01.1234567+02:00",
+            "1960-01-01T00:00:00.25Z",
+            "0001-01-01T00:00:00Z",
+            "2008",
+            "yesterday",
+            "2008-01-01 01:01:01Z",
+            "2008-13-01T01:01:01Z",
+            "2008-02-30T01:01:01Z",
+        ];
         expect![[r#"
             Some("2008-01-01T01:01:01Z") Some("2008-01-01T01:01:01.000000Z")
             Some("2008-01-01T01:01:01Z") Some("2008-01-01T01:01:01.123456Z")

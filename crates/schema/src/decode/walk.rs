@@ -39,7 +39,13 @@ impl<'s, 'a> Walker<'s, 'a> {
         Ok(())
     }
 
-    fn shape(&mut self, schema: &'s Schema, shape: &'s Shape, node: Node<'a>, owner: &str) -> Result<Node<'a>, DecodeError> {
+    fn shape(
+        &mut self,
+        schema: &'s Schema,
+        shape: &'s Shape,
+        node: Node<'a>,
+        owner: &str,
+    ) -> Result<Node<'a>, DecodeError> {
         let refused = |this: &Self, node: &Node<'_>| this.mismatch(node.go_name(), owner, schema, shape);
         match (shape, node) {
             (Shape::Any, node) => Ok(node),
@@ -77,7 +83,13 @@ impl<'s, 'a> Walker<'s, 'a> {
         }
     }
 
-    fn map(&mut self, schema: &'s Schema, inner: &'s Shape, object: Object<'a>, owner: &str) -> Result<Node<'a>, DecodeError> {
+    fn map(
+        &mut self,
+        schema: &'s Schema,
+        inner: &'s Shape,
+        object: Object<'a>,
+        owner: &str,
+    ) -> Result<Node<'a>, DecodeError> {
         let mut members = object.0;
         // Values without fields cannot report unknown ones, so that they need no path.
         let plain = !matches!(inner, Shape::Ref(_) | Shape::List(_) | Shape::Map(_));
@@ -118,12 +130,12 @@ impl<'s, 'a> Walker<'s, 'a> {
         match (kind.def().form, node) {
             (Form::Raw, node) => Ok(node),
             (Form::Struct, Node::Object(object)) => self.structure(kind, object),
-            (Form::Quantity, Node::String(text)) => {
-                values::canonical_quantity(&text).map(|text| Node::String(Cow::Owned(text))).map_err(|message| self.text(message))
-            }
-            (Form::Quantity, Node::Number(text)) => {
-                values::canonical_quantity(&text).map(|text| Node::String(Cow::Owned(text))).map_err(|message| self.text(message))
-            }
+            (Form::Quantity, Node::String(text)) => values::canonical_quantity(&text)
+                .map(|text| Node::String(Cow::Owned(text)))
+                .map_err(|message| self.text(message)),
+            (Form::Quantity, Node::Number(text)) => values::canonical_quantity(&text)
+                .map(|text| Node::String(Cow::Owned(text)))
+                .map_err(|message| self.text(message)),
             (Form::IntOrString, node @ Node::String(_)) => Ok(node),
             (Form::IntOrString, Node::Number(text)) => match integer(&text, true) {
                 Some(_) => Ok(Node::Number(text)),
@@ -131,11 +143,15 @@ impl<'s, 'a> Walker<'s, 'a> {
             },
             (Form::Time, Node::String(text)) => match values::parse_time(&text) {
                 Ok(_) if values::is_canonical_time(&text) => Ok(Node::String(text)),
-                Ok(instant) => Ok(values::format_time(instant).map_or(Node::Null, |text| Node::String(Cow::Owned(text)))),
+                Ok(instant) => {
+                    Ok(values::format_time(instant).map_or(Node::Null, |text| Node::String(Cow::Owned(text))))
+                }
                 Err(message) => Err(self.text(message)),
             },
             (Form::MicroTime, Node::String(text)) => match values::parse_time(&text) {
-                Ok(instant) => Ok(values::format_micro_time(instant).map_or(Node::Null, |text| Node::String(Cow::Owned(text)))),
+                Ok(instant) => {
+                    Ok(values::format_micro_time(instant).map_or(Node::Null, |text| Node::String(Cow::Owned(text))))
+                }
                 Err(message) => Err(self.text(message)),
             },
             (Form::Duration, Node::String(text)) => match values::parse_duration(&text) {
@@ -148,17 +164,23 @@ impl<'s, 'a> Walker<'s, 'a> {
                         return Err(self.mismatch_as(item.go_name(), owner, "string".to_owned()));
                     }
                 }
-                let strings = items.into_iter().map(|item| if item == Node::Null { Node::String(Cow::Borrowed("")) } else { item });
+                let strings = items
+                    .into_iter()
+                    .map(|item| if item == Node::Null { Node::String(Cow::Borrowed("")) } else { item });
                 Ok(Node::Array(strings.collect()))
             }
             (Form::SchemaOrArray, Node::Array(items)) => self.schemas(kind, items, "jSONSchemas"),
             (Form::SchemaOrStrings, Node::Array(items)) => self.schemas(kind, items, "property"),
             (Form::SchemaOrBool, node @ Node::Bool(_)) => Ok(node),
-            (Form::SchemaOrArray | Form::SchemaOrBool | Form::SchemaOrStrings, node @ Node::Object(_)) => match kind.field("schema") {
-                Some(field) => self.shape(kind.schema(), &field.shape, node, owner),
-                None => Ok(node),
-            },
-            (Form::Time | Form::MicroTime | Form::Duration, node) => Err(self.mismatch_as(node.go_name(), owner, "string".to_owned())),
+            (Form::SchemaOrArray | Form::SchemaOrBool | Form::SchemaOrStrings, node @ Node::Object(_)) => {
+                match kind.field("schema") {
+                    Some(field) => self.shape(kind.schema(), &field.shape, node, owner),
+                    None => Ok(node),
+                }
+            }
+            (Form::Time | Form::MicroTime | Form::Duration, node) => {
+                Err(self.mismatch_as(node.go_name(), owner, "string".to_owned()))
+            }
             (Form::Quantity, _) => Err(self.text(values::QUANTITY_FORMAT.to_owned())),
             (form, node) => {
                 let expected = if form == Form::IntOrString { "int32".to_owned() } else { go_type_of(kind) };
@@ -236,7 +258,12 @@ impl<'s, 'a> Walker<'s, 'a> {
     }
 
     /// What is printed for a field, if anything.
-    fn printed(&mut self, schema: &'s Schema, field: &Field, value: Option<Node<'a>>) -> Result<Option<Node<'a>>, DecodeError> {
+    fn printed(
+        &mut self,
+        schema: &'s Schema,
+        field: &Field,
+        value: Option<Node<'a>>,
+    ) -> Result<Option<Node<'a>>, DecodeError> {
         Ok(match (field.presence, value) {
             (Presence::NonZero, Some(value)) => (!is_zero(&value)).then_some(value),
             (_, Some(value)) => Some(value),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::json::{Node, Object};
-use crate::table::{Form, Presence, Schema, Shape};
+use crate::table::{Form, Name, Presence, Schema, Shape};
 
 /// What a Go value that nobody set is printed as. Structs by value cannot contain themselves, so this ends.
 pub(crate) fn zero(schema: &Schema, shape: &Shape) -> Node<'static> {
@@ -19,7 +19,12 @@ pub(crate) fn zero(schema: &Schema, shape: &Shape) -> Node<'static> {
                 Form::IntOrString => Node::Number(Cow::Borrowed("0")),
                 Form::Duration => Node::String(Cow::Borrowed("0s")),
                 Form::SchemaOrBool => Node::Bool(false),
-                Form::Time | Form::MicroTime | Form::Raw | Form::Strings | Form::SchemaOrArray | Form::SchemaOrStrings => Node::Null,
+                Form::Time
+                | Form::MicroTime
+                | Form::Raw
+                | Form::Strings
+                | Form::SchemaOrArray
+                | Form::SchemaOrStrings => Node::Null,
                 Form::Struct => {
                     let mut object = Object::default();
                     for field in kind.fields() {
@@ -40,7 +45,7 @@ pub(crate) fn zero(schema: &Schema, shape: &Shape) -> Node<'static> {
 }
 
 /// Names of built-in fields are static, so that this copies only for run-time kinds.
-pub(crate) fn owned(name: &Cow<'static, str>) -> Cow<'static, str> {
+pub(crate) fn owned(name: &Name) -> Name {
     match name {
         Cow::Borrowed(name) => Cow::Borrowed(name),
         Cow::Owned(name) => Cow::Owned(name.clone()),

@@ -156,6 +156,11 @@ impl<'a> Node<'a> {
     }
 }
 
+/// Appends a member's name and the colon.
+pub(crate) fn write_key(name: &str, out: &mut Vec<u8>) {
+    write::string(name, out);
+    out.push(b':');
+}
 
 fn number_value(text: &str) -> serde_json::Number {
     if let Ok(value) = text.parse::<i64>() {

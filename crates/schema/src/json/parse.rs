@@ -74,19 +74,45 @@ impl<'a> Parser<'a, '_> {
             Some(b'"') => Ok(Node::String(self.string()?)),
             Some(b'{') => self.object(),
             Some(b'[') => self.array(),
-            Some(b't') => self.literal(b"true", ["in literal true (expecting 'r')", "in literal true (expecting 'u')", "in literal true (expecting 'e')"], Node::Bool(true)),
+            Some(b't') => self.literal(
+                b"true",
+                [
+                    "in literal true (expecting 'r')",
+                    "in literal true (expecting 'u')",
+                    "in literal true (expecting 'e')",
+                ],
+                Node::Bool(true),
+            ),
             Some(b'f') => self.literal(
                 b"false",
-                ["in literal false (expecting 'a')", "in literal false (expecting 'l')", "in literal false (expecting 's')", "in literal false (expecting 'e')"],
+                [
+                    "in literal false (expecting 'a')",
+                    "in literal false (expecting 'l')",
+                    "in literal false (expecting 's')",
+                    "in literal false (expecting 'e')",
+                ],
                 Node::Bool(false),
             ),
-            Some(b'n') => self.literal(b"null", ["in literal null (expecting 'u')", "in literal null (expecting 'l')", "in literal null (expecting 'l')"], Node::Null),
+            Some(b'n') => self.literal(
+                b"null",
+                [
+                    "in literal null (expecting 'u')",
+                    "in literal null (expecting 'l')",
+                    "in literal null (expecting 'l')",
+                ],
+                Node::Null,
+            ),
             Some(b'-' | b'0'..=b'9') => self.number(),
             _ => Err(self.character("looking for beginning of value")),
         }
     }
 
-    fn literal<const N: usize>(&mut self, word: &'static [u8], contexts: [&'static str; N], node: Node<'a>) -> Result<Node<'a>, JsonError> {
+    fn literal<const N: usize>(
+        &mut self,
+        word: &'static [u8],
+        contexts: [&'static str; N],
+        node: Node<'a>,
+    ) -> Result<Node<'a>, JsonError> {
         self.at += 1;
         for (expected, context) in word.iter().skip(1).zip(contexts) {
             if self.peek() != Some(*expected) {

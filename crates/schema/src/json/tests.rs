@@ -19,8 +19,25 @@ fn keeps_order_duplicates_and_number_text() {
 #[test]
 fn errors_are_worded_as_upstream() {
     let cases = [
-        "", "{", "{\"a\"", "{\"a\":1", "{\"a\":1,}", "[1,]", "{a:1}", "tru", "trux", "nope", "01", "1.", "1e", "-", "\"\\x\"", "\"\\u12g4\"", "\"a\nb\"",
-        "{} {}", "'x'",
+        "",
+        "{",
+        "{\"a\"",
+        "{\"a\":1",
+        "{\"a\":1,}",
+        "[1,]",
+        "{a:1}",
+        "tru",
+        "trux",
+        "nope",
+        "01",
+        "1.",
+        "1e",
+        "-",
+        "\"\\x\"",
+        "\"\\u12g4\"",
+        "\"a\nb\"",
+        "{} {}",
+        "'x'",
     ];
     let lines: Vec<String> = cases.iter().map(|case| format!("{case:?}: {}", round(case))).collect();
     expect![[r#"

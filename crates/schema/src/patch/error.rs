@@ -24,7 +24,9 @@ impl PatchError {
     /// The HTTP status that upstream answers with.
     pub fn status(&self) -> u16 {
         match self {
-            PatchError::BadDocument | PatchError::PrimitiveList | PatchError::RetainKeys | PatchError::ElementOrder => 400,
+            PatchError::BadDocument | PatchError::PrimitiveList | PatchError::RetainKeys | PatchError::ElementOrder => {
+                400
+            }
             PatchError::ListOfLists => 422,
             PatchError::Other(_) => 500,
         }

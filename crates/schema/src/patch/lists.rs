@@ -14,7 +14,13 @@ use crate::table::PatchStrategy;
 type Items = Vec<Value>;
 
 /// Merges a list that is on both sides.
-pub(super) fn merge_field(original: Items, patch: Items, meta: Meta<'_>, strategy: &PatchStrategy, delete_list: bool) -> Result<Items, PatchError> {
+pub(super) fn merge_field(
+    original: Items,
+    patch: Items,
+    meta: Meta<'_>,
+    strategy: &PatchStrategy,
+    delete_list: bool,
+) -> Result<Items, PatchError> {
     if strategy.merge || delete_list {
         merge(original, patch, meta, strategy.merge_key.as_deref().unwrap_or(""), delete_list)
     } else {
@@ -87,7 +93,9 @@ fn apply_element_directives(mut original: Items, patch: Items, key: &str) -> Res
                     deleted.insert(key_of(members, key)?);
                 }
                 Some("replace") => replace = true,
-                Some("merge") => return Err(PatchError::Other("merging lists cannot yet be specified in the patch".to_owned())),
+                Some("merge") => {
+                    return Err(PatchError::Other("merging lists cannot yet be specified in the patch".to_owned()));
+                }
                 _ => return Err(PatchError::bad_patch_type(directive, members)),
             },
         }
@@ -113,7 +121,9 @@ fn merge_elements(mut original: Items, patch: &[Value], key: &str, meta: Meta<'_
         let value = key_of(members, key)?;
         match places.get(&value).and_then(|place| original.get_mut(*place)) {
             Some(slot) => {
-                let Value::Object(current) = slot else { return Err(PatchError::bad_argument("map[string]interface {}", slot)) };
+                let Value::Object(current) = slot else {
+                    return Err(PatchError::bad_argument("map[string]interface {}", slot));
+                };
                 *slot = Value::Object(merge_map(std::mem::take(current), members.clone(), meta)?);
             }
             None => {
@@ -144,7 +154,14 @@ fn partition(items: Items, by: &[Value], key: &str) -> Result<(Items, Items), Pa
 }
 
 /// Sorts both parts by their orders and merges them by the server's.
-fn normalize(patch: Items, server_only: Items, patch_order: &[Value], server_order: &[Value], key: &str, maps: bool) -> Result<Items, PatchError> {
+fn normalize(
+    patch: Items,
+    server_only: Items,
+    patch_order: &[Value],
+    server_order: &[Value],
+    key: &str,
+    maps: bool,
+) -> Result<Items, PatchError> {
     let patch = sort(patch, patch_order, key, maps)?;
     let server_only = sort(server_only, server_order, key, maps)?;
     let places = places(server_order, key, maps);
@@ -172,7 +189,8 @@ fn sort(items: Items, order: &[Value], key: &str, maps: bool) -> Result<Items, P
         }
     }
     let places = places(order, key, maps);
-    let (mut items, deleted): (Items, Items) = items.into_iter().partition(|item| item.get(DIRECTIVE).is_none_or(|value| value != "delete"));
+    let (mut items, deleted): (Items, Items) =
+        items.into_iter().partition(|item| item.get(DIRECTIVE).is_none_or(|value| value != "delete"));
     items.sort_by_key(|item| places.get(&identity(item, key, maps)).copied());
     items.extend(deleted);
     Ok(items)

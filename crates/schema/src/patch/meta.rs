@@ -37,11 +37,16 @@ impl<'s> Meta<'s> {
 
     fn field(self, key: &str) -> Result<(&'s Schema, &'s Shape, &'s PatchStrategy), PatchError> {
         match self {
-            Meta::Plain(kind) => Err(PatchError::Other(format!("merging an object in json but data type is not struct, instead is: {kind}"))),
+            Meta::Plain(kind) => Err(PatchError::Other(format!(
+                "merging an object in json but data type is not struct, instead is: {kind}"
+            ))),
             Meta::Type(kind) => match kind.field(key) {
                 // Values with a form of their own have no fields in JSON.
                 Some(field) if kind.def().form == Form::Struct => Ok((kind.schema(), &field.shape, &field.patch)),
-                _ => Err(PatchError::Other(format!("unable to find api field in struct {} for the json field \"{key}\"", kind.short_name()))),
+                _ => Err(PatchError::Other(format!(
+                    "unable to find api field in struct {} for the json field \"{key}\"",
+                    kind.short_name()
+                ))),
             },
         }
     }
@@ -56,9 +61,13 @@ impl<'s> Meta<'s> {
     pub(super) fn of_list(self, key: &str) -> Result<(Meta<'s>, &'s PatchStrategy), PatchError> {
         let (schema, shape, strategy) = self.field(key)?;
         match shape {
-            Shape::List(inner) if matches!(**inner, Shape::List(_)) => Err(PatchError::Other("unexpected slice of slice".to_owned())),
+            Shape::List(inner) if matches!(**inner, Shape::List(_)) => {
+                Err(PatchError::Other("unexpected slice of slice".to_owned()))
+            }
             Shape::List(inner) => Ok((Meta::of_shape(schema, inner), strategy)),
-            Shape::Ref(id) if schema.by_id(*id).is_some_and(|kind| kind.def().form == Form::Strings) => Ok((Meta::Plain("string"), strategy)),
+            Shape::Ref(id) if schema.by_id(*id).is_some_and(|kind| kind.def().form == Form::Strings) => {
+                Ok((Meta::Plain("string"), strategy))
+            }
             _ => Err(PatchError::Other("expected slice or array type, but got: struct".to_owned())),
         }
     }

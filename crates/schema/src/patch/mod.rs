@@ -23,12 +23,18 @@ const ELEMENT_ORDER: &str = "$setElementOrder";
 /// Applies a patch to an object of this type.
 pub fn strategic(kind: Type<'_>, original: Value, patch: Value) -> Result<Value, PatchError> {
     match (original, patch) {
-        (Value::Object(original), Value::Object(patch)) => Ok(Value::Object(merge_map(original, patch, Meta::of(kind))?)),
+        (Value::Object(original), Value::Object(patch)) => {
+            Ok(Value::Object(merge_map(original, patch, Meta::of(kind))?))
+        }
         _ => Err(PatchError::BadDocument),
     }
 }
 
-fn merge_map(mut original: Map<String, Value>, mut patch: Map<String, Value>, meta: Meta<'_>) -> Result<Map<String, Value>, PatchError> {
+fn merge_map(
+    mut original: Map<String, Value>,
+    mut patch: Map<String, Value>,
+    meta: Meta<'_>,
+) -> Result<Map<String, Value>, PatchError> {
     if let Some(directive) = patch.get(DIRECTIVE) {
         return match directive.as_str() {
             Some("replace") => {
@@ -55,7 +61,13 @@ fn merge_map(mut original: Map<String, Value>, mut patch: Map<String, Value>, me
     Ok(original)
 }
 
-fn merge_member(original: &mut Map<String, Value>, key: String, value: Value, delete_list: bool, meta: Meta<'_>) -> Result<(), PatchError> {
+fn merge_member(
+    original: &mut Map<String, Value>,
+    key: String,
+    value: Value,
+    delete_list: bool,
+    meta: Meta<'_>,
+) -> Result<(), PatchError> {
     let Some(slot) = original.get_mut(&key) else {
         if !delete_list {
             put(original, key, value);
@@ -109,9 +121,9 @@ fn discard_nulls(value: &mut Value) {
 fn remove_directives(value: Value) -> Option<Value> {
     Some(match value {
         Value::Object(members) if members.contains_key(DIRECTIVE) => return None,
-        Value::Object(members) => {
-            Value::Object(members.into_iter().filter_map(|(key, value)| Some((key, remove_directives(value)?))).collect())
-        }
+        Value::Object(members) => Value::Object(
+            members.into_iter().filter_map(|(key, value)| Some((key, remove_directives(value)?))).collect(),
+        ),
         Value::Array(items) => Value::Array(items.into_iter().filter_map(remove_directives).collect()),
         other => other,
     })
@@ -133,12 +145,19 @@ fn apply_retain_keys(original: &mut Map<String, Value>, patch: &mut Map<String, 
 }
 
 /// `$setElementOrder/list`: the list is merged with its patch and then put into the order that the client saw.
-fn apply_element_orders(original: &mut Map<String, Value>, patch: &mut Map<String, Value>, meta: Meta<'_>) -> Result<(), PatchError> {
+fn apply_element_orders(
+    original: &mut Map<String, Value>,
+    patch: &mut Map<String, Value>,
+    meta: Meta<'_>,
+) -> Result<(), PatchError> {
     let directives: Vec<String> = patch.keys().filter(|key| key.starts_with(ELEMENT_ORDER)).cloned().collect();
     for directive in directives {
         let Some(order) = patch.remove(&directive) else { continue };
         let Value::Array(order) = order else { return Err(PatchError::bad_argument("[]interface {}", &order)) };
-        let key = directive.strip_prefix(ELEMENT_ORDER).and_then(|rest| rest.strip_prefix('/')).ok_or(PatchError::ElementOrder)?;
+        let key = directive
+            .strip_prefix(ELEMENT_ORDER)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .ok_or(PatchError::ElementOrder)?;
         let list = |members: &Map<String, Value>| match members.get(key) {
             None => Ok(None),
             Some(Value::Array(items)) => Ok(Some(items.clone())),

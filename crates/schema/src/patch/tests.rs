@@ -26,12 +26,16 @@ fn containers_are_merged_by_name_and_tolerations_replaced() {
     pod(
         json!({"containers":[{"name":"patch-demo-ctr","image":"nginx"}],"tolerations":[{"effect":"NoSchedule","key":"dedicated","value":"test-team"}]}),
         json!({"containers":[{"name":"patch-demo-ctr-2","image":"redis"}],"tolerations":[{"effect":"NoSchedule","key":"disktype","value":"ssd"}]}),
-        expect![[r#"{"containers":[{"image":"redis","name":"patch-demo-ctr-2"},{"image":"nginx","name":"patch-demo-ctr"}],"tolerations":[{"effect":"NoSchedule","key":"disktype","value":"ssd"}]}"#]],
+        expect![[
+            r#"{"containers":[{"image":"redis","name":"patch-demo-ctr-2"},{"image":"nginx","name":"patch-demo-ctr"}],"tolerations":[{"effect":"NoSchedule","key":"disktype","value":"ssd"}]}"#
+        ]],
     );
     pod(
         json!({"containers":[{"name":"a","image":"1","args":["x"]},{"name":"b","image":"1"}]}),
         json!({"containers":[{"name":"b","image":"2"},{"name":"a","args":null,"env":[{"name":"E","value":"v"}]}]}),
-        expect![[r#"{"containers":[{"image":"2","name":"b"},{"env":[{"name":"E","value":"v"}],"image":"1","name":"a"}]}"#]],
+        expect![[
+            r#"{"containers":[{"image":"2","name":"b"},{"env":[{"name":"E","value":"v"}],"image":"1","name":"a"}]}"#
+        ]],
     );
 }
 
@@ -60,13 +64,41 @@ fn retain_keys_change_a_union() {
 #[test]
 fn directives_on_elements() {
     let original = json!({"containers":[{"name":"a"},{"name":"b"},{"name":"c"}]});
-    pod(original.clone(), json!({"containers":[{"name":"b","$patch":"delete"}]}), expect![[r#"{"containers":[{"name":"a"},{"name":"c"}]}"#]]);
-    pod(original.clone(), json!({"containers":[{"name":"z"},{"$patch":"replace"}]}), expect![[r#"{"containers":[{"name":"z"}]}"#]]);
-    pod(original.clone(), json!({"containers":[{"name":"b","$patch":"merge"}]}), expect!["error: merging lists cannot yet be specified in the patch"]);
-    pod(original.clone(), json!({"containers":[{"name":"b","$patch":"bogus"}]}), expect!["error: unknown patch type: bogus in map: map[$patch:bogus name:b]"]);
-    pod(original.clone(), json!({"containers":[{"image":"x"}]}), expect!["error: map: map[image:x] does not contain declared merge key: name"]);
-    pod(original.clone(), json!({"containers":[{"$patch":"delete"}]}), expect!["error: map: map[$patch:delete] does not contain declared merge key: name"]);
-    pod(original.clone(), json!({"containers":["x"]}), expect!["error: list element types are not identical: [[map[name:a] map[name:b] map[name:c]] [x]]"]);
+    pod(
+        original.clone(),
+        json!({"containers":[{"name":"b","$patch":"delete"}]}),
+        expect![[r#"{"containers":[{"name":"a"},{"name":"c"}]}"#]],
+    );
+    pod(
+        original.clone(),
+        json!({"containers":[{"name":"z"},{"$patch":"replace"}]}),
+        expect![[r#"{"containers":[{"name":"z"}]}"#]],
+    );
+    pod(
+        original.clone(),
+        json!({"containers":[{"name":"b","$patch":"merge"}]}),
+        expect!["error: merging lists cannot yet be specified in the patch"],
+    );
+    pod(
+        original.clone(),
+        json!({"containers":[{"name":"b","$patch":"bogus"}]}),
+        expect!["error: unknown patch type: bogus in map: map[$patch:bogus name:b]"],
+    );
+    pod(
+        original.clone(),
+        json!({"containers":[{"image":"x"}]}),
+        expect!["error: map: map[image:x] does not contain declared merge key: name"],
+    );
+    pod(
+        original.clone(),
+        json!({"containers":[{"$patch":"delete"}]}),
+        expect!["error: map: map[$patch:delete] does not contain declared merge key: name"],
+    );
+    pod(
+        original.clone(),
+        json!({"containers":["x"]}),
+        expect!["error: list element types are not identical: [[map[name:a] map[name:b] map[name:c]] [x]]"],
+    );
     pod(original, json!({"containers":null}), expect!["{}"]);
 }
 
@@ -77,24 +109,51 @@ fn directives_on_maps() {
         json!({"securityContext":{"$patch":"replace","runAsUser":5}}),
         expect![[r#"{"securityContext":{"runAsUser":5}}"#]],
     );
-    pod(json!({"securityContext":{"runAsUser":1}}), json!({"securityContext":{"$patch":"delete"}}), expect![[r#"{"securityContext":{}}"#]]);
+    pod(
+        json!({"securityContext":{"runAsUser":1}}),
+        json!({"securityContext":{"$patch":"delete"}}),
+        expect![[r#"{"securityContext":{}}"#]],
+    );
     pod(json!({}), json!({"securityContext":{"$patch":"delete"},"hostname":"h"}), expect![[r#"{"hostname":"h"}"#]]);
-    pod(json!({"securityContext":{}}), json!({"securityContext":{"$patch":"merge"}}), expect!["error: unknown patch type: merge in map: map[$patch:merge]"]);
-    pod(json!({"nodeSelector":{"a":"1","b":"2"}}), json!({"nodeSelector":{"b":null,"c":"3"}}), expect![[r#"{"nodeSelector":{"a":"1","c":"3"}}"#]]);
+    pod(
+        json!({"securityContext":{}}),
+        json!({"securityContext":{"$patch":"merge"}}),
+        expect!["error: unknown patch type: merge in map: map[$patch:merge]"],
+    );
+    pod(
+        json!({"nodeSelector":{"a":"1","b":"2"}}),
+        json!({"nodeSelector":{"b":null,"c":"3"}}),
+        expect![[r#"{"nodeSelector":{"a":"1","c":"3"}}"#]],
+    );
 }
 
 #[test]
 fn primitive_lists() {
     let meta = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
-    check(meta, json!({"finalizers":["a","b"]}), json!({"finalizers":["b","c"]}), expect![[r#"{"finalizers":["a","b","c"]}"#]]);
-    check(meta, json!({"finalizers":["a","b","c"]}), json!({"$deleteFromPrimitiveList/finalizers":["b"]}), expect![[r#"{"finalizers":["a","c"]}"#]]);
+    check(
+        meta,
+        json!({"finalizers":["a","b"]}),
+        json!({"finalizers":["b","c"]}),
+        expect![[r#"{"finalizers":["a","b","c"]}"#]],
+    );
+    check(
+        meta,
+        json!({"finalizers":["a","b","c"]}),
+        json!({"$deleteFromPrimitiveList/finalizers":["b"]}),
+        expect![[r#"{"finalizers":["a","c"]}"#]],
+    );
     check(
         meta,
         json!({"finalizers":["a","b"]}),
         json!({"$deleteFromPrimitiveList/finalizers":["a"],"$setElementOrder/finalizers":["z","b"],"finalizers":["z"]}),
         expect![[r#"{"finalizers":["z","b"]}"#]],
     );
-    check(meta, json!({"finalizers":["a"]}), json!({"$deleteFromPrimitiveList":["b"]}), expect!["error: invalid patch format of primitive list"]);
+    check(
+        meta,
+        json!({"finalizers":["a"]}),
+        json!({"$deleteFromPrimitiveList":["b"]}),
+        expect!["error: invalid patch format of primitive list"],
+    );
     check(meta, json!({}), json!({"$deleteFromPrimitiveList/finalizers":["b"]}), expect!["{}"]);
 }
 
@@ -120,8 +179,16 @@ fn element_order() {
             [map[name:a]]
         "#]],
     );
-    pod(json!({"containers":[]}), json!({"$setElementOrder/containers":"x"}), expect!["error: expected a []interface {}, but received a string"]);
-    pod(json!({"containers":[{"name":"a"}]}), json!({"$setElementOrder":[]}), expect!["error: invalid patch format of setElementOrder list"]);
+    pod(
+        json!({"containers":[]}),
+        json!({"$setElementOrder/containers":"x"}),
+        expect!["error: expected a []interface {}, but received a string"],
+    );
+    pod(
+        json!({"containers":[{"name":"a"}]}),
+        json!({"$setElementOrder":[]}),
+        expect!["error: invalid patch format of setElementOrder list"],
+    );
     pod(json!({}), json!({"$setElementOrder/containers":[{"name":"a"}]}), expect!["{}"]);
 }
 
@@ -148,14 +215,21 @@ fn a_raw_object_cannot_be_merged() {
 
 #[test]
 fn a_large_patch_is_linear() {
-    let names = |from: usize| (from..from + 20_000).map(|index| json!({"name": format!("e{index}")})).collect::<Vec<_>>();
-    let merged = apply("io.k8s.api.core.v1.Container", json!({"env": names(0)}), json!({"env": names(10_000)})).unwrap();
+    let names =
+        |from: usize| (from..from + 20_000).map(|index| json!({"name": format!("e{index}")})).collect::<Vec<_>>();
+    let merged =
+        apply("io.k8s.api.core.v1.Container", json!({"env": names(0)}), json!({"env": names(10_000)})).unwrap();
     assert_eq!(merged.get("env").and_then(Value::as_array).map(Vec::len), Some(30_000));
 }
 
 fn any_value() -> impl proptest::strategy::Strategy<Value = Value> {
     use proptest::prelude::*;
-    let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i8>().prop_map(Value::from), "delete|replace|merge|a|b".prop_map(Value::from)];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i8>().prop_map(Value::from),
+        "delete|replace|merge|a|b".prop_map(Value::from)
+    ];
     leaf.prop_recursive(5, 40, 5, |inner| {
         let key = "name|\\$patch|\\$retainKeys|containers|\\$setElementOrder/containers|\\$deleteFromPrimitiveList/args|args|env|spec|metadata|finalizers|\\$setElementOrder/x";
         prop_oneof![

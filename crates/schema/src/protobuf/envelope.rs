@@ -96,7 +96,12 @@ pub struct ListFraming {
 }
 
 /// Frames a list. `items` are the lengths of the messages that follow, each behind its [`item_head`].
-pub fn list_framing(list: Type<'_>, api_version: &str, metadata: &Node<'_>, items: impl Iterator<Item = usize>) -> Result<ListFraming, ProtobufError> {
+pub fn list_framing(
+    list: Type<'_>,
+    api_version: &str,
+    metadata: &Node<'_>,
+    items: impl Iterator<Item = usize>,
+) -> Result<ListFraming, ProtobufError> {
     let mut meta = Vec::new();
     if let Some(kind) = list.field("metadata").and_then(|field| list.element(&field.shape)) {
         wire::nested(1, &mut meta, |out| write::message(kind, Some(metadata), out))?;

@@ -7,7 +7,7 @@
 mod envelope;
 mod error;
 mod read;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 use std::borrow::Cow;
@@ -24,10 +24,16 @@ pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 /// An enveloped object as a canonical JSON object with `kind` and `apiVersion`.
 ///
 /// `default` is the kind when the envelope tells none, as for an object that a path already identifies.
-pub fn decode<'a>(schema: &Schema, body: &'a [u8], default: Option<Type<'_>>, limits: &Limits) -> Result<Node<'a>, ProtobufError> {
+pub fn decode<'a>(
+    schema: &Schema,
+    body: &'a [u8],
+    default: Option<Type<'_>>,
+    limits: &Limits,
+) -> Result<Node<'a>, ProtobufError> {
     let envelope = open(body, limits)?;
     let kind = schema.kind_of(&envelope.api_version, &envelope.kind);
-    let unknown = || ProtobufError::Kind { api_version: envelope.api_version.to_string(), kind: envelope.kind.to_string() };
+    let unknown =
+        || ProtobufError::Kind { api_version: envelope.api_version.to_string(), kind: envelope.kind.to_string() };
     let object = match (kind, default) {
         (Some(kind), _) => decode_message(kind, envelope.raw, limits)?,
         (None, Some(kind)) if envelope.kind.is_empty() => decode_message(kind, envelope.raw, limits)?,

@@ -63,7 +63,13 @@ impl<'l> Reader<'l> {
         Ok(slots)
     }
 
-    fn collect<'a>(&mut self, kind: Type<'_>, entries: &[WireEntry], raw: &'a [u8], slots: &mut [Option<Node<'a>>]) -> Result<(), ProtobufError> {
+    fn collect<'a>(
+        &mut self,
+        kind: Type<'_>,
+        entries: &[WireEntry],
+        raw: &'a [u8],
+        slots: &mut [Option<Node<'a>>],
+    ) -> Result<(), ProtobufError> {
         let mut cursor = Cursor::new(raw);
         let mut hint = 0;
         while let Some((number, payload)) = cursor.field()? {
@@ -83,7 +89,9 @@ impl<'l> Reader<'l> {
                     hint = position + 1;
                 }
                 WireTarget::Field(index) => {
-                    let (Some(field), Some(slot)) = (kind.fields().get(*index), slots.get_mut(*index)) else { continue };
+                    let (Some(field), Some(slot)) = (kind.fields().get(*index), slots.get_mut(*index)) else {
+                        continue;
+                    };
                     self.field(kind.schema(), field, &field.shape, payload, slot)?;
                     hint = if matches!(field.shape, Shape::List(_) | Shape::Map(_)) { position } else { position + 1 };
                 }
@@ -92,7 +100,14 @@ impl<'l> Reader<'l> {
         Ok(())
     }
 
-    fn field<'a>(&mut self, schema: &Schema, field: &Field, shape: &Shape, payload: Payload<'a>, slot: &mut Option<Node<'a>>) -> Result<(), ProtobufError> {
+    fn field<'a>(
+        &mut self,
+        schema: &Schema,
+        field: &Field,
+        shape: &Shape,
+        payload: Payload<'a>,
+        slot: &mut Option<Node<'a>>,
+    ) -> Result<(), ProtobufError> {
         self.spend()?;
         match shape {
             Shape::List(inner) => {
@@ -134,7 +149,13 @@ impl<'l> Reader<'l> {
         Ok(())
     }
 
-    fn single<'a>(&mut self, schema: &Schema, field: &Field, shape: &Shape, payload: Payload<'a>) -> Result<Node<'a>, ProtobufError> {
+    fn single<'a>(
+        &mut self,
+        schema: &Schema,
+        field: &Field,
+        shape: &Shape,
+        payload: Payload<'a>,
+    ) -> Result<Node<'a>, ProtobufError> {
         match (shape, payload) {
             (Shape::Ref(id), Payload::Bytes(bytes)) => match schema.by_id(*id) {
                 Some(kind) => self.message(kind, bytes),
@@ -151,7 +172,6 @@ impl<'l> Reader<'l> {
             (Shape::String, Payload::Bytes(bytes)) => Node::String(String::from_utf8_lossy(bytes)),
             (Shape::Bytes, Payload::Bytes(bytes)) => Node::String(Cow::Owned(values::encode_base64(bytes))),
             (Shape::Bool, Payload::Varint(value)) => Node::Bool(value != 0),
-            #[expect(clippy::cast_possible_truncation, reason = "upstream truncates as well")]
             (Shape::Int32, Payload::Varint(value)) => number(i64::from(value as i32)),
             (Shape::Int64, Payload::Varint(value)) => number(value.cast_signed()),
             (Shape::Double, Payload::Fixed64(bits)) => {
@@ -189,18 +209,19 @@ impl<'l> Reader<'l> {
             Form::Quantity => {
                 let text = as_text(text);
                 let text = if text.is_empty() { Cow::Borrowed("0") } else { text };
-                Node::String(Cow::Owned(values::canonical_quantity(&text).map_err(|message| ProtobufError::Text { message })?))
+                Node::String(Cow::Owned(
+                    values::canonical_quantity(&text).map_err(|message| ProtobufError::Text { message })?,
+                ))
             }
             Form::IntOrString if first == 1 => Node::String(as_text(text)),
-            #[expect(clippy::cast_possible_truncation, reason = "upstream truncates as well")]
             Form::IntOrString => number(i64::from(second as i32)),
             Form::Duration => Node::String(Cow::Owned(values::format_duration(first.cast_signed()))),
             // An empty message is the zero time.
             Form::Time | Form::MicroTime if raw.is_empty() => Node::Null,
-            #[expect(clippy::cast_possible_truncation, reason = "upstream truncates as well")]
             Form::Time | Form::MicroTime => {
                 let instant = Instant { seconds: first.cast_signed(), nanos: second as i32 };
-                let text = if form == Form::Time { values::format_time(instant) } else { values::format_micro_time(instant) };
+                let text =
+                    if form == Form::Time { values::format_time(instant) } else { values::format_micro_time(instant) };
                 text.map_or(Node::Null, |text| Node::String(Cow::Owned(text)))
             }
             _ => self.raw(kind, text.unwrap_or_default())?,

@@ -3,14 +3,19 @@ use crate::{builtin, decode as json_decode};
 use expect_test::expect;
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| if byte.is_ascii_graphic() { char::from(*byte).to_string() } else { format!("\\{byte:02x}") }).collect()
+    bytes
+        .iter()
+        .map(|byte| if byte.is_ascii_graphic() { char::from(*byte).to_string() } else { format!("\\{byte:02x}") })
+        .collect()
 }
 
 /// JSON to protobuf, and what comes back.
 fn round(json: &str) -> String {
     let limits = Limits::default();
     let parsed = crate::json::parse(json.as_bytes(), &limits).unwrap();
-    let kind = builtin().kind_of(parsed.get("apiVersion").unwrap().as_str().unwrap(), parsed.get("kind").unwrap().as_str().unwrap()).unwrap();
+    let kind = builtin()
+        .kind_of(parsed.get("apiVersion").unwrap().as_str().unwrap(), parsed.get("kind").unwrap().as_str().unwrap())
+        .unwrap();
     let canonical = json_decode::decode_node(kind, parsed, &limits).unwrap().object;
     let bytes = encode(builtin(), &canonical).unwrap();
     let back = decode(builtin(), &bytes, None, &limits).unwrap();
@@ -26,21 +31,32 @@ fn values_without_pointer_are_always_written() {
 
 #[test]
 fn forms_of_their_own() {
-    round(r#"{"kind":"Service","apiVersion":"v1","metadata":{"creationTimestamp":"2008-01-01T01:01:01Z"},"spec":{"ports":[{"port":80,"targetPort":"http"},{"port":-1,"targetPort":-5}]}}"#);
-    round(r#"{"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{},"spec":{"renewTime":"2008-01-01T01:01:01.5Z","acquireTime":"1960-01-01T01:01:01.000001Z"}}"#);
+    round(
+        r#"{"kind":"Service","apiVersion":"v1","metadata":{"creationTimestamp":"2008-01-01T01:01:01Z"},"spec":{"ports":[{"port":80,"targetPort":"http"},{"port":-1,"targetPort":-5}]}}"#,
+    );
+    round(
+        r#"{"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{},"spec":{"renewTime":"2008-01-01T01:01:01.5Z","acquireTime":"1960-01-01T01:01:01.000001Z"}}"#,
+    );
     round(
         r#"{"kind":"CustomResourceDefinition","apiVersion":"apiextensions.k8s.io/v1","metadata":{},"spec":{"group":"g","versions":[{"name":"v1","schema":{"openAPIV3Schema":{
             "maximum":1.5,"minimum":0,"default":{"z":[1,"<"]},"properties":{"a":{"items":{"type":"string"}},"b":{"additionalProperties":true},"c":{"additionalProperties":{}},
             "d":{"dependencies":{"x":["y"],"z":{"type":"object"}}}}}}}]}}"#,
     );
-    round(r#"{"kind":"ControllerRevision","apiVersion":"apps/v1","metadata":{},"data":{"spec":{"b":1,"a":[]}},"revision":3}"#);
-    round(r#"{"kind":"Pod","apiVersion":"v1","spec":{"containers":[{"resources":{"limits":{"cpu":"0.5"}}}],"volumes":[{"name":"a","emptyDir":{"sizeLimit":"1Gi"}}],"terminationGracePeriodSeconds":0}}"#);
+    round(
+        r#"{"kind":"ControllerRevision","apiVersion":"apps/v1","metadata":{},"data":{"spec":{"b":1,"a":[]}},"revision":3}"#,
+    );
+    round(
+        r#"{"kind":"Pod","apiVersion":"v1","spec":{"containers":[{"resources":{"limits":{"cpu":"0.5"}}}],"volumes":[{"name":"a","emptyDir":{"sizeLimit":"1Gi"}}],"terminationGracePeriodSeconds":0}}"#,
+    );
 }
 
 #[test]
 fn errors() {
     let limits = Limits::default();
-    let show = |body: &[u8]| decode(builtin(), body, None, &limits).map_or_else(|error| error.to_string(), |node| String::from_utf8(node.to_json()).unwrap());
+    let show = |body: &[u8]| {
+        decode(builtin(), body, None, &limits)
+            .map_or_else(|error| error.to_string(), |node| String::from_utf8(node.to_json()).unwrap())
+    };
     let cases: Vec<String> = vec![
         show(b""),
         show(b"{}"),
@@ -84,7 +100,10 @@ fn depth_and_count_are_bounded() {
     }
     let mut raw = Vec::new();
     wire::bytes(2, &spec, &mut raw);
-    assert_eq!(decode_message(pod, &raw, &Limits { nodes: 1000, ..Limits::default() }), Err(ProtobufError::Nodes { limit: 1000 }));
+    assert_eq!(
+        decode_message(pod, &raw, &Limits { nodes: 1000, ..Limits::default() }),
+        Err(ProtobufError::Nodes { limit: 1000 })
+    );
 }
 
 #[test]
@@ -110,7 +129,8 @@ fn lists_are_framed_around_items() {
 #[test]
 fn watch_frames_hold_enveloped_objects() {
     let limits = Limits::default();
-    let object = crate::json::parse(br#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}"#, &limits).unwrap();
+    let object =
+        crate::json::parse(br#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}"#, &limits).unwrap();
     let frame = watch_frame("ADDED", &encode(builtin(), &object).unwrap());
     let (length, event) = frame.split_first_chunk::<4>().unwrap();
     assert_eq!(u32::from_be_bytes(*length) as usize, event.len());

@@ -3,13 +3,13 @@
 use super::ProtobufError;
 
 /// A cursor over a message.
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 /// One field as it stands on the wire.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Payload<'a> {
+pub(crate) enum Payload<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32,
@@ -17,7 +17,7 @@ pub(super) enum Payload<'a> {
 }
 
 impl Payload<'_> {
-    pub(super) fn wire(&self) -> u8 {
+    pub(crate) fn wire(&self) -> u8 {
         match self {
             Payload::Varint(_) => 0,
             Payload::Fixed64(_) => 1,
@@ -28,21 +28,20 @@ impl Payload<'_> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(rest: &'a [u8]) -> Self {
+    pub(crate) fn new(rest: &'a [u8]) -> Self {
         Self { rest }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// The next field, or nothing at the end.
-    pub(super) fn field(&mut self) -> Result<Option<(u32, Payload<'a>)>, ProtobufError> {
+    pub(crate) fn field(&mut self) -> Result<Option<(u32, Payload<'a>)>, ProtobufError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
         let tag = self.varint()?;
-        #[expect(clippy::cast_possible_truncation, reason = "masked to three bits")]
         let wire = (tag & 7) as u8;
         let number = match u32::try_from(tag >> 3) {
             Ok(number) if number > 0 => number,
@@ -64,7 +63,7 @@ impl<'a> Cursor<'a> {
         Ok(Some((number, payload)))
     }
 
-    pub(super) fn varint(&mut self) -> Result<u64, ProtobufError> {
+    pub(crate) fn varint(&mut self) -> Result<u64, ProtobufError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let (&byte, rest) = self.rest.split_first().ok_or(ProtobufError::End)?;
@@ -88,7 +87,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-pub(super) fn varint(mut value: u64, out: &mut Vec<u8>) {
+pub(crate) fn varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -97,29 +96,33 @@ pub(super) fn varint(mut value: u64, out: &mut Vec<u8>) {
 }
 
 /// Bytes that a varint takes.
-pub(super) fn varint_size(value: usize) -> usize {
+pub(crate) fn varint_size(value: usize) -> usize {
     let bits = usize::try_from((value | 1).ilog2()).unwrap_or(0) + 1;
     bits.div_ceil(7)
 }
 
-pub(super) fn tag(number: u32, wire: u8, out: &mut Vec<u8>) {
+pub(crate) fn tag(number: u32, wire: u8, out: &mut Vec<u8>) {
     varint(u64::from(number) << 3 | u64::from(wire), out);
 }
 
-pub(super) fn bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
     tag(number, 2, out);
     varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
 
-pub(super) fn number(number: u32, value: u64, out: &mut Vec<u8>) {
+pub(crate) fn number(number: u32, value: u64, out: &mut Vec<u8>) {
     tag(number, 0, out);
     varint(value, out);
 }
 
 /// Writes a nested message and puts its length in front of it afterwards: most are shorter than 128 bytes, so that
 /// nothing has to move.
-pub(super) fn nested<E>(number: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+pub(crate) fn nested<E>(
+    number: u32,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
     tag(number, 2, out);
     out.push(0);
     let start = out.len();

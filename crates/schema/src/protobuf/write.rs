@@ -10,12 +10,19 @@ pub(super) fn message(kind: Type<'_>, object: Option<&Node<'_>>, out: &mut Vec<u
     match (kind.def().form, object) {
         (Form::Struct, None | Some(Node::Null)) => structure(kind, kind.wire(), &Object::default(), out),
         (Form::Struct, Some(Node::Object(object))) => structure(kind, kind.wire(), object, out),
-        (Form::Struct, Some(_)) => Err(ProtobufError::Value { field: kind.short_name().to_owned(), expected: "an object" }),
+        (Form::Struct, Some(_)) => {
+            Err(ProtobufError::Value { field: kind.short_name().to_owned(), expected: "an object" })
+        }
         (form, object) => special(kind, form, object.unwrap_or(&Node::Null), out),
     }
 }
 
-fn structure(kind: Type<'_>, entries: &[WireEntry], object: &Object<'_>, out: &mut Vec<u8>) -> Result<(), ProtobufError> {
+fn structure(
+    kind: Type<'_>,
+    entries: &[WireEntry],
+    object: &Object<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), ProtobufError> {
     for entry in entries {
         match &entry.target {
             WireTarget::Inline(inner) => wire::nested(entry.number, out, |out| structure(kind, inner, object, out))?,
@@ -64,7 +71,14 @@ fn field(schema: &Schema, field: &Field, value: Option<&Node<'_>>, out: &mut Vec
     Ok(())
 }
 
-fn single(schema: &Schema, field: &Field, shape: &Shape, value: Option<&Node<'_>>, number: u32, out: &mut Vec<u8>) -> Result<(), ProtobufError> {
+fn single(
+    schema: &Schema,
+    field: &Field,
+    shape: &Shape,
+    value: Option<&Node<'_>>,
+    number: u32,
+    out: &mut Vec<u8>,
+) -> Result<(), ProtobufError> {
     let wrong = |expected| ProtobufError::Value { field: field.name.to_string(), expected };
     let value = value.unwrap_or(&Node::Null);
     match (shape, value) {
@@ -81,7 +95,8 @@ fn single(schema: &Schema, field: &Field, shape: &Shape, value: Option<&Node<'_>
             wire::number(number, value.cast_unsigned(), out);
         }
         (Shape::Double, Node::Number(_) | Node::Null) => {
-            let double: f64 = if let Node::Number(text) = value { text.parse().map_err(|_| wrong("a number"))? } else { 0.0 };
+            let double: f64 =
+                if let Node::Number(text) = value { text.parse().map_err(|_| wrong("a number"))? } else { 0.0 };
             wire::tag(number, 1, out);
             out.extend_from_slice(&double.to_le_bytes());
         }
@@ -119,7 +134,8 @@ fn special(kind: Type<'_>, form: Form, value: &Node<'_>, out: &mut Vec<u8>) -> R
             wire::bytes(3, value.as_bytes(), out);
         }
         (Form::IntOrString, value @ (Node::Number(_) | Node::Null)) => {
-            let value: i32 = if let Node::Number(text) = value { text.parse().map_err(|_| wrong("an integer"))? } else { 0 };
+            let value: i32 =
+                if let Node::Number(text) = value { text.parse().map_err(|_| wrong("an integer"))? } else { 0 };
             wire::number(1, 0, out);
             wire::number(2, i64::from(value).cast_unsigned(), out);
             wire::bytes(3, b"", out);

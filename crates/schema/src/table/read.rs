@@ -91,7 +91,10 @@ fn read_field(rest: &'static str, schema: &Schema) -> Result<Field, &'static str
     let mut words = rest.split(' ');
     let name = words.next().ok_or("no name")?;
     let numbers = words.next().ok_or("no number")?;
-    let mut outer = numbers.split('.').map(|number| number.parse::<u32>().map_err(|_| "bad number")).collect::<Result<Vec<_>, _>>()?;
+    let mut outer = numbers
+        .split('.')
+        .map(|number| number.parse::<u32>().map_err(|_| "bad number"))
+        .collect::<Result<Vec<_>, _>>()?;
     let number = outer.pop().ok_or("no number")?;
     let shape = read_shape(words.next().ok_or("no shape")?, schema)?;
     let flags = words.next().ok_or("no presence")?;
@@ -102,7 +105,8 @@ fn read_field(rest: &'static str, schema: &Schema) -> Result<Field, &'static str
         Some('*') => Presence::Nullable,
         _ => return Err("unknown presence"),
     };
-    let mut field = Field { outer, presence, required: flags.ends_with('r'), default, ..Field::new(name, number, shape) };
+    let mut field =
+        Field { outer, presence, required: flags.ends_with('r'), default, ..Field::new(name, number, shape) };
     for word in words {
         match word.split_once('=').ok_or("unknown word of a field")? {
             ("list", "atomic") => field.list = Some(ListType::Atomic),

@@ -59,5 +59,9 @@ fn descriptions_are_found() {
     assert_eq!(descriptions.of_field("io.k8s.api.core.v1.Pod", "kind"), "");
     expect!["Pod is a collection of containers that can run on a host. This resource is created by clients and scheduled onto hosts."]
         .assert_eq(descriptions.of_type("io.k8s.api.core.v1.Pod"));
-    assert!(descriptions.of_field("io.k8s.api.core.v1.PodSpec", "containers").starts_with("List of containers belonging to the pod."));
+    assert!(
+        descriptions
+            .of_field("io.k8s.api.core.v1.PodSpec", "containers")
+            .starts_with("List of containers belonging to the pod.")
+    );
 }

@@ -13,7 +13,8 @@ struct Fixture {
 
 fn fixtures() -> Vec<Fixture> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let candidates = [root.join("../../../shared/fixtures/api-v1.36"), root.join("../../../../shared/fixtures/api-v1.36")];
+    let candidates =
+        [root.join("../../../shared/fixtures/api-v1.36"), root.join("../../../../shared/fixtures/api-v1.36")];
     let Some(folder) = candidates.into_iter().find(|folder| folder.is_dir()) else {
         eprintln!("skipped: no folder shared/fixtures/api-v1.36 beside the project");
         return Vec::new();
@@ -52,8 +53,10 @@ fn kind_of(fixture: &Fixture) -> schema::Type<'static> {
 
 /// Collects what differs, so that one run shows everything.
 fn compare(check: impl Fn(&Fixture) -> Result<(), String>) {
-    let failures: Vec<String> =
-        fixtures().iter().filter_map(|fixture| check(fixture).err().map(|error| format!("{}: {error}", fixture.name))).collect();
+    let failures: Vec<String> = fixtures()
+        .iter()
+        .filter_map(|fixture| check(fixture).err().map(|error| format!("{}: {error}", fixture.name)))
+        .collect();
     assert!(failures.is_empty(), "{} fixtures differ:\n{}", failures.len(), failures.join("\n"));
 }
 
@@ -61,7 +64,8 @@ fn same(left: &str, right: &str) -> Result<(), String> {
     if left == right {
         return Ok(());
     }
-    let at = left.bytes().zip(right.bytes()).position(|(left, right)| left != right).unwrap_or(left.len().min(right.len()));
+    let at =
+        left.bytes().zip(right.bytes()).position(|(left, right)| left != right).unwrap_or(left.len().min(right.len()));
     let part = |text: &str| text.get(at.saturating_sub(60)..(at + 60).min(text.len())).unwrap_or_default().to_owned();
     Err(format!("\n  got      …{}…\n  expected …{}…", part(left), part(right)))
 }
@@ -69,7 +73,8 @@ fn same(left: &str, right: &str) -> Result<(), String> {
 #[test]
 fn json_is_canonical_already() {
     compare(|fixture| {
-        let decoded = schema::decode(kind_of(fixture), &fixture.json, &Limits::default()).map_err(|error| error.to_string())?;
+        let decoded =
+            schema::decode(kind_of(fixture), &fixture.json, &Limits::default()).map_err(|error| error.to_string())?;
         if let Some(error) = decoded.strict_error() {
             return Err(error);
         }
@@ -80,7 +85,8 @@ fn json_is_canonical_already() {
 #[test]
 fn protobuf_to_json() {
     compare(|fixture| {
-        let node = protobuf::decode(builtin(), &fixture.protobuf, Some(kind_of(fixture)), &Limits::default()).map_err(|error| error.to_string())?;
+        let node = protobuf::decode(builtin(), &fixture.protobuf, Some(kind_of(fixture)), &Limits::default())
+            .map_err(|error| error.to_string())?;
         same(&text(&node), &compact(&fixture.json))
     });
 }
@@ -94,11 +100,21 @@ fn json_to_protobuf() {
         let field = |name| node.get(name).and_then(Node::as_str).unwrap_or_default();
         // Only a watch event travels without a kind.
         let meta = kind.def().type_meta;
-        let bytes = if meta { protobuf::seal(field("apiVersion"), field("kind"), &raw) } else { protobuf::seal("", "", &raw) };
+        let bytes =
+            if meta { protobuf::seal(field("apiVersion"), field("kind"), &raw) } else { protobuf::seal("", "", &raw) };
         if bytes == fixture.protobuf {
             return Ok(());
         }
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| if byte.is_ascii_graphic() { char::from(*byte).to_string() } else { format!("\\{byte:02x}") }).collect::<String>();
+        let hex = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .map(
+                    |byte| {
+                        if byte.is_ascii_graphic() { char::from(*byte).to_string() } else { format!("\\{byte:02x}") }
+                    },
+                )
+                .collect::<String>()
+        };
         same(&hex(&bytes), &hex(&fixture.protobuf))
     });
 }

@@ -1,3 +1,4 @@
 //! Every object of upstream's test data, in JSON and protobuf, both ways.
 
+#[cfg(test)]
 mod fixtures;

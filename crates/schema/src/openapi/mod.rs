@@ -1,0 +1,231 @@
+//! OpenAPI documents for the resources that a server serves, made from the table when somebody asks.
+//!
+//! They are large and seldom asked for: the caller keeps what it was given, this crate keeps nothing. v2 exists as JSON
+//! and as protobuf, because kubectl asks for nothing else; v3 is one document for each group and version.
+//! It must not know which resources exist. Upstream: `kube-openapi` builder and handlers.
+
+mod definitions;
+mod gnostic;
+mod node;
+mod paths;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256};
+
+use crate::json::{Node, write_key};
+use crate::table::{Descriptions, Schema, TypeId, descriptions};
+use definitions::Definitions;
+
+/// The media type of v2 in protobuf.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// A resource as discovery tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedResource {
+    pub group: Cow<'static, str>,
+    pub version: Cow<'static, str>,
+    pub kind: Cow<'static, str>,
+    pub plural: Cow<'static, str>,
+    pub namespaced: bool,
+    /// As in discovery: `create`, `delete`, `deletecollection`, `get`, `list`, `patch`, `update`, `watch`.
+    pub verbs: Vec<Cow<'static, str>>,
+    pub subresources: Vec<ServedSubresource>,
+}
+
+/// A subresource; its kind may belong to another group, as `Scale` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedSubresource {
+    pub name: Cow<'static, str>,
+    pub group: Cow<'static, str>,
+    pub version: Cow<'static, str>,
+    pub kind: Cow<'static, str>,
+    /// `create`, `get`, `patch`, `update`; `connect` for streams.
+    pub verbs: Vec<Cow<'static, str>>,
+}
+
+/// The maker of documents.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenApi<'s> {
+    schema: &'s Schema,
+    resources: &'s [ServedResource],
+    /// The server's version: `v1.36.0`.
+    version: &'s str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flavor {
+    V2,
+    V3,
+}
+
+// === impl ServedResource ===
+
+impl ServedResource {
+    /// `api/v1` or `apis/apps/v1`.
+    pub fn path(&self) -> String {
+        if self.group.is_empty() {
+            format!("api/{}", self.version)
+        } else {
+            format!("apis/{}/{}", self.group, self.version)
+        }
+    }
+
+    fn has(&self, verb: &str) -> bool {
+        self.verbs.iter().any(|known| known == verb)
+    }
+}
+
+// === impl OpenApi ===
+
+impl<'s> OpenApi<'s> {
+    pub fn new(schema: &'s Schema, resources: &'s [ServedResource], version: &'s str) -> Self {
+        Self { schema, resources, version }
+    }
+
+    /// `/openapi/v2` as JSON.
+    pub fn v2_json(&self) -> Vec<u8> {
+        let texts = descriptions();
+        let mut out = Vec::with_capacity(4 << 20);
+        out.extend_from_slice(b"{\"swagger\":\"2.0\",\"info\":");
+        self.info().write_json(&mut out);
+        out.extend_from_slice(b",\"paths\":");
+        let all: Vec<&ServedResource> = self.resources.iter().collect();
+        self.write_paths(&all, Flavor::V2, &texts, &mut out);
+        out.extend_from_slice(b",\"definitions\":");
+        self.write_definitions(&all, Flavor::V2, &texts, &mut out);
+        out.extend_from_slice(
+            br#","securityDefinitions":{"BearerToken":{"description":"Bearer Token authentication","type":"apiKey","name":"authorization","in":"header"}},"security":[{"BearerToken":[]}]}"#,
+        );
+        out
+    }
+
+    /// `/openapi/v2` as protobuf.
+    pub fn v2_protobuf(&self) -> Vec<u8> {
+        let texts = descriptions();
+        let all: Vec<&ServedResource> = self.resources.iter().collect();
+        let mut document = gnostic::Document::new("Kubernetes", self.version);
+        paths::each(self.schema, &all, Flavor::V2, &texts, &mut |path, item| document.path(path, &item));
+        document.end_paths();
+        self.definitions(&all, Flavor::V2, &texts).each(&mut |name, definition| document.definition(name, &definition));
+        document.finish()
+    }
+
+    /// `/openapi/v3`: where the document of each group and version is.
+    pub fn v3_index(&self) -> Vec<u8> {
+        let mut out = b"{\"paths\":{".to_vec();
+        for (index, path) in self.v3_paths().iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_key(path, &mut out);
+            let url = format!("/openapi/v3/{path}?hash={}", self.v3_hash(path));
+            out.extend_from_slice(b"{\"serverRelativeURL\":");
+            Node::string(url).write_json(&mut out);
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"}}");
+        out
+    }
+
+    /// `api/v1`, `apis/apps/v1`, … sorted.
+    pub fn v3_paths(&self) -> Vec<String> {
+        self.resources.iter().map(ServedResource::path).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Changes whenever the document changes: what it is made from is hashed, so that the index is cheap.
+    pub fn v3_hash(&self, path: &str) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(self.version);
+        hasher.update(env!("CARGO_PKG_VERSION"));
+        hasher.update(include_str!("../../generated/table.txt"));
+        for resource in self.resources.iter().filter(|resource| resource.path() == path) {
+            hasher.update(format!("{resource:?}"));
+        }
+        hasher.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
+    }
+
+    /// The document of `api/v1` or `apis/GROUP/VERSION`; nothing when none of the resources is there.
+    pub fn v3_document(&self, path: &str) -> Option<Vec<u8>> {
+        let resources: Vec<&ServedResource> =
+            self.resources.iter().filter(|resource| resource.path() == path).collect();
+        if resources.is_empty() {
+            return None;
+        }
+        let texts = descriptions();
+        let mut out = Vec::with_capacity(1 << 20);
+        out.extend_from_slice(b"{\"openapi\":\"3.0.0\",\"info\":");
+        self.info().write_json(&mut out);
+        out.extend_from_slice(b",\"paths\":");
+        self.write_paths(&resources, Flavor::V3, &texts, &mut out);
+        out.extend_from_slice(b",\"components\":{\"schemas\":");
+        self.write_definitions(&resources, Flavor::V3, &texts, &mut out);
+        out.extend_from_slice(
+            br#","securitySchemes":{"BearerToken":{"description":"Bearer Token authentication","type":"apiKey","name":"authorization","in":"header"}}}}"#,
+        );
+        Some(out)
+    }
+
+    fn info(&self) -> Node<'s> {
+        node::object([("title", Node::string("Kubernetes")), ("version", Node::string(self.version))])
+    }
+
+    fn write_paths(&self, resources: &[&ServedResource], flavor: Flavor, texts: &Descriptions, out: &mut Vec<u8>) {
+        let mut first = true;
+        paths::each(self.schema, resources, flavor, texts, &mut |path, item| member(path, &item, &mut first, out));
+        out.extend_from_slice(if first { b"{}" } else { b"}" });
+    }
+
+    fn write_definitions(
+        &self,
+        resources: &[&ServedResource],
+        flavor: Flavor,
+        texts: &Descriptions,
+        out: &mut Vec<u8>,
+    ) {
+        let mut first = true;
+        self.definitions(resources, flavor, texts)
+            .each(&mut |name, definition| member(name, &definition, &mut first, out));
+        out.extend_from_slice(if first { b"{}" } else { b"}" });
+    }
+
+    /// Everything that the paths of these resources refer to.
+    fn definitions<'d>(
+        &self,
+        resources: &[&ServedResource],
+        flavor: Flavor,
+        texts: &'d Descriptions,
+    ) -> Definitions<'s, 'd> {
+        let mut roots: BTreeSet<TypeId> = BTreeSet::new();
+        let mut add = |group: &str, version: &str, kind: &str| {
+            roots.extend(self.schema.kind(group, version, kind).map(|kind| kind.id()));
+        };
+        for resource in resources {
+            add(&resource.group, &resource.version, &resource.kind);
+            add(&resource.group, &resource.version, &format!("{}List", resource.kind));
+            for subresource in &resource.subresources {
+                add(&subresource.group, &subresource.version, &subresource.kind);
+            }
+        }
+        add("", "v1", "DeleteOptions");
+        add("", "v1", "WatchEvent");
+        add("", "v1", "Status");
+        add("", "v1", "APIResourceList");
+        let mut versions: Vec<(String, String)> =
+            resources.iter().map(|resource| (resource.group.to_string(), resource.version.to_string())).collect();
+        versions.sort();
+        versions.dedup();
+        Definitions::new(self.schema, flavor, texts, roots, versions)
+    }
+}
+
+fn member(name: &str, value: &Node<'_>, first: &mut bool, out: &mut Vec<u8>) {
+    out.push(if *first { b'{' } else { b',' });
+    *first = false;
+    write_key(name, out);
+    value.write_json(out);
+}
+
+#[cfg(test)]
+mod tests;
