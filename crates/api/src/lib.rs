@@ -20,3 +20,4 @@ pub mod pod;
 pub mod pod_template;
 pub mod requests;
 pub mod service;
+pub mod taint;

@@ -64,3 +64,15 @@ pub fn restarts(pod: &Pod) -> i32 {
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     statuses.into_iter().flatten().map(|status| status.restart_count).max().unwrap_or(0)
 }
+
+/// The condition by which a pod's owner learns that it is taken away from it. Upstream: `DisruptionTarget`.
+pub fn disruption_target(reason: &str, message: &str, now: Timestamp) -> PodCondition {
+    PodCondition {
+        type_: "DisruptionTarget".to_owned(),
+        status: "True".to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        last_transition_time: Some(crate::Time(now)),
+        ..PodCondition::default()
+    }
+}

@@ -9,6 +9,7 @@ mod claim;
 mod context;
 mod discovery;
 mod entry;
+mod evict;
 mod pod_control;
 mod service_pods;
 
@@ -16,9 +17,13 @@ mod deployment;
 mod endpoints;
 mod endpointslice;
 mod namespace;
+mod node_lifecycle;
+mod pod_gc;
 mod replicaset;
 mod root_ca;
+mod service_lb;
 mod serviceaccount;
+mod taint_eviction;
 
 pub use context::{ClientFactory, Context, Options};
 pub use entry::{Entry, Rule, Watch, run};
@@ -32,4 +37,8 @@ pub static CONTROLLERS: &[Entry] = &[
     replicaset::ENTRY,
     endpointslice::ENTRY,
     endpoints::ENTRY,
+    node_lifecycle::ENTRY,
+    taint_eviction::ENTRY,
+    pod_gc::ENTRY,
+    service_lb::ENTRY,
 ];

@@ -60,7 +60,11 @@ fn check(service: &Service, pods: &[Arc<Pod>], expected: Expect) {
 
 #[test]
 fn addresses_with_the_same_ports_share_a_subset() {
-    check(&service(&[80, 443]), &[pod(1, true), pod(2, true), pod(3, false)], expect!["create 443+80 ready=10.42.0.1,10.42.0.2 not-ready=10.42.0.3"]);
+    check(
+        &service(&[80, 443]),
+        &[pod(1, true), pod(2, true), pod(3, false)],
+        expect!["create 443+80 ready=10.42.0.1,10.42.0.2 not-ready=10.42.0.3"],
+    );
 }
 
 #[test]
@@ -73,7 +77,12 @@ fn nothing_is_written_when_nothing_changed() {
     let (service, pods) = (service(&[80]), [pod(1, true)]);
     let Plan::Create(existing) = plan(&service, &pods, None, None) else { panic!("created first") };
     assert_eq!(text(&plan(&service, &pods, Some(&existing), None)), "nothing");
-    expect!["update 80 ready= not-ready=10.42.0.1"].assert_eq(&text(&plan(&service, &[pod(1, false)], Some(&existing), None)));
+    expect!["update 80 ready= not-ready=10.42.0.1"].assert_eq(&text(&plan(
+        &service,
+        &[pod(1, false)],
+        Some(&existing),
+        None,
+    )));
 }
 
 #[test]

@@ -114,7 +114,11 @@ fn check(extra: &str, pods: &str, expected: Expect) {
 
 #[test]
 fn conditions_tell_ready_serving_and_terminating() {
-    check("", "p1 ready\np2\np3 ready deleting\np4 phase=Failed\np5 noip\np6 ready lost", expect!["create web- IPv4 [http:8080] 3x 10.42.0.1(rs-) 10.42.0.2(---) 10.42.0.3(-st)"]);
+    check(
+        "",
+        "p1 ready\np2\np3 ready deleting\np4 phase=Failed\np5 noip\np6 ready lost",
+        expect!["create web- IPv4 [http:8080] 3x 10.42.0.1(rs-) 10.42.0.2(---) 10.42.0.3(-st)"],
+    );
 }
 
 #[test]
@@ -128,21 +132,33 @@ fn a_service_without_pods_has_an_empty_slice() {
     let service = service("");
     let existing = stored(planned(&service, &[], &[]));
     expect![[""]].assert_eq(&text(&planned(&service, &[], &existing)));
-    expect!["update web-1 IPv4 [http:8080] 1x 10.42.0.1(rs-)"].assert_eq(&text(&planned(&service, &[pod("p1 ready")], &existing)));
+    expect!["update web-1 IPv4 [http:8080] 1x 10.42.0.1(rs-)"].assert_eq(&text(&planned(
+        &service,
+        &[pod("p1 ready")],
+        &existing,
+    )));
 }
 
 #[test]
 fn each_family_has_slices_of_its_own() {
-    check("dual", "p1 ready", expect![[r#"
+    check(
+        "dual",
+        "p1 ready",
+        expect![[r#"
         create web- IPv4 [http:8080] 1x 10.42.0.1(rs-)
-        create web- IPv6 [http:8080] 1x fd00::1(rs-)"#]]);
+        create web- IPv6 [http:8080] 1x fd00::1(rs-)"#]],
+    );
 }
 
 #[test]
 fn pods_that_name_another_port_are_apart() {
-    check("named", "p1 ready\np2 ready port=9090", expect![[r#"
+    check(
+        "named",
+        "p1 ready\np2 ready port=9090",
+        expect![[r#"
         create web- IPv4 [http:8080] 1x 10.42.0.1(rs-)
-        create web- IPv4 [http:9090] 1x 10.42.0.2(rs-)"#]]);
+        create web- IPv4 [http:9090] 1x 10.42.0.2(rs-)"#]],
+    );
 }
 
 #[test]
@@ -174,5 +190,9 @@ fn a_slice_holds_a_hundred() {
 fn a_pod_that_becomes_ready_is_one_update() {
     let service = service("");
     let existing = stored(planned(&service, &[pod("p1"), pod("p2 ready")], &[]));
-    expect!["update web-1 IPv4 [http:8080] 2x 10.42.0.1(rs-) 10.42.0.2(rs-)"].assert_eq(&text(&planned(&service, &[pod("p1 ready"), pod("p2 ready")], &existing)));
+    expect!["update web-1 IPv4 [http:8080] 2x 10.42.0.1(rs-) 10.42.0.2(rs-)"].assert_eq(&text(&planned(
+        &service,
+        &[pod("p1 ready"), pod("p2 ready")],
+        &existing,
+    )));
 }

@@ -232,6 +232,12 @@ impl<K: Object> Index<K> {
         keys.into_iter().flatten().filter_map(|key| state.objects.get(key).cloned()).collect()
     }
 
+    /// How many objects have that value.
+    pub fn count(&self, value: &str) -> usize {
+        let state = self.cache.shared.state.read();
+        state.indexes.get(self.position).and_then(|index| index.keys.get(value)).map_or(0, BTreeSet::len)
+    }
+
     /// The keys of the objects with that value.
     pub fn keys(&self, value: &str) -> Vec<ObjectKey> {
         let state = self.cache.shared.state.read();
