@@ -1,1 +1,31 @@
-//! apiserver
+//! The API server: the only door to the store. HTTP, TLS, discovery, OpenAPI, tables, streams to nodes.
+//!
+//! Invariants: authorization is by operation, never by HTTP method; redirects are never followed and the client's
+//! credentials never leave; everything that is read has a limit; an error is an answer with a full Status.
+//! Upstream counterpart: `k8s.io/apiserver/pkg/server`, `pkg/endpoints` and `pkg/kubeapiserver`.
+
+mod actions;
+mod body;
+pub mod bootstrap;
+mod client;
+mod connect;
+mod discovery;
+mod encode;
+mod filters;
+mod handlers;
+mod metrics;
+mod negotiate;
+mod openapi;
+mod request_info;
+mod respond;
+mod reviews;
+mod serve;
+mod server;
+mod slots;
+mod table;
+pub mod version;
+
+pub use body::{Body, BoxError, RequestBody};
+pub use client::InProcess;
+pub use connect::{NodeAddress, NodeDialer, NodeStream, TlsDialer};
+pub use server::{ApiServer, ApiServerBuilder, PathHandler, Peer};

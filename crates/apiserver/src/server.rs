@@ -16,12 +16,13 @@ use registry::{
     Action, Registry, RequestCx, UserInfo, Verb,
     auth::{Authenticator, Authorizer, TokenIssuer},
 };
+use supervisor::Supervisor;
 use tokio_util::sync::CancellationToken;
 
 use apimachinery::ApiError;
 
 use crate::{
-    body::{Body, RequestBody},
+    body::RequestBody,
     connect::NodeDialer,
     discovery::Discovery,
     filters, handlers,
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) openapi: OpenApi,
     pub(crate) ready: AtomicBool,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) supervisor: Supervisor,
     pub(crate) anonymous: bool,
 }
 
@@ -69,6 +71,7 @@ pub struct ApiServerBuilder {
     dialer: Option<Arc<dyn NodeDialer>>,
     paths: HashMap<String, Arc<dyn PathHandler>>,
     anonymous: bool,
+    supervisor: Supervisor,
 }
 
 /// Where a request came from.
@@ -149,6 +152,7 @@ impl ApiServerBuilder {
                 openapi: OpenApi::default(),
                 ready: AtomicBool::new(false),
                 shutdown: CancellationToken::new(),
+                supervisor: self.supervisor,
                 anonymous: self.anonymous,
             }),
         })
@@ -162,6 +166,7 @@ impl ApiServer {
         registry: Registry,
         authenticator: Arc<dyn Authenticator>,
         authorizer: Arc<dyn Authorizer>,
+        supervisor: &Supervisor,
     ) -> ApiServerBuilder {
         ApiServerBuilder {
             registry,
@@ -172,6 +177,7 @@ impl ApiServer {
             dialer: None,
             paths: HashMap::new(),
             anonymous: true,
+            supervisor: supervisor.clone(),
         }
     }
 
@@ -288,6 +294,3 @@ impl Call {
         std::mem::replace(&mut self.body, http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync())
     }
 }
-
-/// What a response body is, for transports.
-pub type ResponseBody = Body;

@@ -1,0 +1,1 @@
+//! Objects that every cluster has from its start. Upstream: `controlplane/controller/{systemnamespaces,kubernetesservice}`.

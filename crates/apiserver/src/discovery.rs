@@ -1,0 +1,366 @@
+//! What is served: groups, versions, resources; one document a level, or all at once. Upstream: `endpoints/discovery`.
+
+use std::sync::Arc;
+
+use apimachinery::ApiError;
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use registry::{Handler, Info, Kind, Resource, Subresource};
+use serde_json::{Value, json};
+
+use crate::{
+    body::Body,
+    negotiate,
+    respond::{self, Answer},
+    server::{ApiServer, Call},
+};
+
+/// Documents made from the list of kinds, until the list changes.
+#[derive(Default)]
+pub(crate) struct Discovery {
+    made: ArcSwapOption<Made>,
+}
+
+/// The aggregated documents and the number of kinds they describe.
+struct Made {
+    kinds: Vec<(String, String)>,
+    api: Document,
+    apis: Document,
+}
+
+struct Document {
+    v2: (Bytes, String),
+    v2beta1: (Bytes, String),
+}
+
+/// Upstream's order of groups where one precedes another by priority.
+const GROUP_ORDER: [&str; 21] = [
+    "",
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+];
+
+struct Group {
+    name: String,
+    /// Preferred first.
+    versions: Vec<(String, Vec<Arc<Kind>>)>,
+}
+
+pub(crate) fn serve(server: &ApiServer, call: &Call, parts: &[&str]) -> Result<Answer, ApiError> {
+    match parts {
+        ["api"] => aggregated_or(server, call, true, || {
+            json!({
+                "kind": "APIVersions", "versions": ["v1"],
+                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "10.43.0.1:443"}],
+            })
+        }),
+        ["apis"] => aggregated_or(server, call, false, || {
+            let groups: Vec<Value> = groups(server).iter().filter(|group| !group.name.is_empty()).map(group_json).collect();
+            json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+        }),
+        ["apis", name] => {
+            let groups = groups(server);
+            let Some(group) = groups.iter().find(|group| group.name == *name && !name.is_empty()) else {
+                return Ok(respond::not_found());
+            };
+            let mut value = group_json(group);
+            value["kind"] = "APIGroup".into();
+            value["apiVersion"] = "v1".into();
+            plain(call, &value)
+        }
+        ["api", version] => resources(server, call, "", version),
+        ["apis", group, version] => resources(server, call, group, version),
+        _ => Ok(respond::not_found()),
+    }
+}
+
+fn plain(call: &Call, value: &Value) -> Result<Answer, ApiError> {
+    let output = negotiate::output(&call.parts.headers, call.flag("pretty"))?;
+    let bytes = serde_json::to_vec(value).map_err(ApiError::internal)?;
+    // Discovery has no protobuf form worth having: such clients take JSON too.
+    let media = if output.media == negotiate::Media::Protobuf { negotiate::Media::Json } else { output.media };
+    respond::object(200, bytes.into(), negotiate::Output { media, ..output })
+}
+
+fn resources(server: &ApiServer, call: &Call, group: &str, version: &str) -> Result<Answer, ApiError> {
+    let kinds: Vec<_> = server
+        .registry()
+        .kinds()
+        .into_iter()
+        .filter(|kind| kind.gvk.group == group && kind.gvk.version == version)
+        .collect();
+    if kinds.is_empty() {
+        return Ok(respond::not_found());
+    }
+    let mut list: Vec<Value> = kinds.iter().flat_map(|kind| resource_json(kind)).collect();
+    list.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    let api_version = kinds[0].gvk.api_version();
+    plain(
+        call,
+        &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": list}),
+    )
+}
+
+fn groups(server: &ApiServer) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for kind in server.registry().kinds() {
+        let group = match groups.iter_mut().find(|group| group.name == kind.gvk.group) {
+            Some(group) => group,
+            None => {
+                groups.push(Group { name: kind.gvk.group.clone(), versions: Vec::new() });
+                let last = groups.len() - 1;
+                &mut groups[last]
+            }
+        };
+        match group.versions.iter_mut().find(|(version, _)| *version == kind.gvk.version) {
+            Some((_, kinds)) => kinds.push(kind),
+            None => {
+                let version = kind.gvk.version.clone();
+                group.versions.push((version, vec![kind]));
+            }
+        }
+    }
+    let rank = |name: &str| GROUP_ORDER.iter().position(|known| *known == name).unwrap_or(GROUP_ORDER.len());
+    groups.sort_by(|a, b| rank(&a.name).cmp(&rank(&b.name)).then_with(|| a.name.cmp(&b.name)));
+    for group in &mut groups {
+        group.versions.sort_by_key(|(version, _)| std::cmp::Reverse(version_priority(version)));
+    }
+    groups
+}
+
+/// GA before beta before alpha, higher before lower. Upstream: `version.CompareKubeAwareVersionStrings`.
+fn version_priority(version: &str) -> (u8, u64, u64) {
+    let rest = version.strip_prefix('v').unwrap_or_default();
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let major = rest[..digits].parse().unwrap_or(0);
+    let (stage, minor) = match &rest[digits..] {
+        "" if major > 0 => (3, ""),
+        text if text.starts_with("beta") => (2, &text[4..]),
+        text if text.starts_with("alpha") => (1, &text[5..]),
+        _ => (0, ""),
+    };
+    (stage, major, minor.parse().unwrap_or(0))
+}
+
+fn group_json(group: &Group) -> Value {
+    let version = |version: &String| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
+    let versions: Vec<Value> = group.versions.iter().map(|(name, _)| version(name)).collect();
+    json!({"name": group.name, "versions": versions, "preferredVersion": versions.first()})
+}
+
+fn verbs(resource: &dyn Resource) -> Vec<&'static str> {
+    if resource.create_action().is_some() { vec!["create"] } else { resource.verbs().to_vec() }
+}
+
+fn subresource_verbs(subresource: &Subresource) -> &'static [&'static str] {
+    match subresource.handler {
+        Handler::Status | Handler::Scale | Handler::Update => &["get", "patch", "update"],
+        Handler::UpdateOnly => &["update"],
+        Handler::Action => &["create"],
+        Handler::Connect => &["create", "get"],
+        Handler::ConnectPath => &["create", "delete", "get", "patch", "update"],
+        Handler::Log => &["get"],
+    }
+}
+
+fn subresource_kind(info: &Info, subresource: &Subresource) -> (String, String, String) {
+    match (subresource.body, subresource.handler) {
+        (Some(body), _) => (body.group.to_owned(), body.version.to_owned(), body.kind.to_owned()),
+        _ => (info.group.to_owned(), info.version.to_owned(), info.kind.to_owned()),
+    }
+}
+
+fn resource_json(kind: &Kind) -> Vec<Value> {
+    let info = kind.info();
+    let mut own = json!({
+        "name": info.plural, "singularName": info.singular_name(), "namespaced": info.is_namespaced(),
+        "kind": info.kind, "verbs": verbs(&*kind.resource),
+    });
+    if !info.short.is_empty() {
+        own["shortNames"] = info.short.into();
+    }
+    if !info.categories.is_empty() {
+        own["categories"] = info.categories.into();
+    }
+    let mut out = vec![own];
+    for subresource in kind.resource.subresources() {
+        let (group, version, body_kind) = subresource_kind(info, subresource);
+        let name = format!("{}/{}", info.plural, subresource.name);
+        let mut entry = |name: String| {
+            let mut value = json!({
+                "name": name, "singularName": "", "namespaced": info.is_namespaced(),
+                "kind": body_kind, "verbs": subresource_verbs(subresource),
+            });
+            if subresource.body.is_some() {
+                value["group"] = group.clone().into();
+                value["version"] = version.clone().into();
+            }
+            out.push(value);
+        };
+        entry(name);
+    }
+    out
+}
+
+// === aggregated ===
+
+fn aggregated_or(
+    server: &ApiServer,
+    call: &Call,
+    core: bool,
+    legacy: impl FnOnce() -> Value,
+) -> Result<Answer, ApiError> {
+    let accept = negotiate::accept(&call.parts.headers);
+    let wanted = negotiate::clauses(&accept).iter().find_map(|clause| {
+        if !matches!(clause.media, "application/json" | "*/*" | "application/*") {
+            return None;
+        }
+        match (clause.get("as"), clause.get("g"), clause.get("v")) {
+            (None, ..) => Some(None),
+            (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some(version @ ("v2" | "v2beta1"))) => {
+                Some(Some(version.to_owned()))
+            }
+            _ => None,
+        }
+    });
+    let Some(Some(version)) = wanted else {
+        let mut answer = plain(call, &legacy())?;
+        answer.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+        return Ok(answer);
+    };
+    let made = server.inner.discovery.made(server)?;
+    let document = if core { &made.api } else { &made.apis };
+    let (bytes, etag) = if version == "v2" { &document.v2 } else { &document.v2beta1 };
+    let content_type = if version == "v2" {
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    } else {
+        "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
+    };
+    let matches = call.parts.headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes());
+    let mut answer = if matches {
+        respond::with_type(304, content_type, Body::empty())
+    } else {
+        respond::with_type(200, content_type, Body::whole(bytes.clone()))
+    };
+    let headers = answer.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(etag) {
+        headers.insert(header::ETAG, value);
+    }
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    Ok(answer)
+}
+
+impl Discovery {
+    fn made(&self, server: &ApiServer) -> Result<Arc<Made>, ApiError> {
+        let kinds: Vec<(String, String)> = server
+            .registry()
+            .kinds()
+            .iter()
+            .map(|kind| (kind.gvk.api_version(), kind.gvr.resource.clone()))
+            .collect();
+        if let Some(made) = self.made.load_full().filter(|made| made.kinds == kinds) {
+            return Ok(made);
+        }
+        let (core, named): (Vec<_>, Vec<_>) = groups(server).into_iter().partition(|group| group.name.is_empty());
+        let made = Arc::new(Made { kinds, api: Document::make(&core)?, apis: Document::make(&named)? });
+        self.made.store(Some(Arc::clone(&made)));
+        Ok(made)
+    }
+}
+
+impl Document {
+    fn make(groups: &[Group]) -> Result<Self, ApiError> {
+        let items: Vec<Value> = groups.iter().map(aggregated_group).collect();
+        let encode = |version: &str| -> Result<(Bytes, String), ApiError> {
+            let value = json!({
+                "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+                "metadata": {}, "items": items,
+            });
+            let bytes = serde_json::to_vec(&value).map_err(ApiError::internal)?;
+            let etag = format!("\"{}\"", crate::openapi::fingerprint(&bytes));
+            Ok((bytes.into(), etag))
+        };
+        Ok(Self { v2: encode("v2")?, v2beta1: encode("v2beta1")? })
+    }
+}
+
+fn aggregated_group(group: &Group) -> Value {
+    let versions: Vec<Value> = group
+        .versions
+        .iter()
+        .map(|(version, kinds)| {
+            let mut resources: Vec<Value> = kinds.iter().map(|kind| aggregated_resource(kind)).collect();
+            resources.sort_by(|a, b| a["resource"].as_str().cmp(&b["resource"].as_str()));
+            json!({"version": version, "resources": resources, "freshness": "Current"})
+        })
+        .collect();
+    let metadata = if group.name.is_empty() { json!({}) } else { json!({ "name": group.name }) };
+    json!({ "metadata": metadata, "versions": versions })
+}
+
+fn aggregated_resource(kind: &Kind) -> Value {
+    let info = kind.info();
+    let scope = if info.is_namespaced() { "Namespaced" } else { "Cluster" };
+    let subresources: Vec<Value> = kind
+        .resource
+        .subresources()
+        .iter()
+        .map(|subresource| {
+            let (group, version, kind) = subresource_kind(info, subresource);
+            json!({
+                "subresource": subresource.name,
+                "responseKind": {"group": group, "version": version, "kind": kind},
+                "verbs": subresource_verbs(subresource),
+            })
+        })
+        .collect();
+    let mut value = json!({
+        "resource": info.plural,
+        "responseKind": {"group": info.group, "version": info.version, "kind": info.kind},
+        "scope": scope,
+        "singularResource": info.singular_name(),
+        "verbs": verbs(&*kind.resource),
+    });
+    if !info.short.is_empty() {
+        value["shortNames"] = info.short.into();
+    }
+    if !info.categories.is_empty() {
+        value["categories"] = info.categories.into();
+    }
+    if !subresources.is_empty() {
+        value["subresources"] = subresources.into();
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_priority;
+
+    #[test]
+    fn versions_are_ranked() {
+        let mut versions = ["v1alpha1", "v2", "v1beta2", "v1", "v2beta1", "foo"];
+        versions.sort_by_key(|version| std::cmp::Reverse(version_priority(version)));
+        assert_eq!(versions, ["v2", "v1", "v2beta1", "v1beta2", "v1alpha1", "foo"]);
+    }
+}

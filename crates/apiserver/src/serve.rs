@@ -1,0 +1,110 @@
+//! The server on a socket: TLS, HTTP/1.1 and HTTP/2, limits. Upstream: `server/secure_serving.go`.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use http::Request;
+use http_body_util::BodyExt as _;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+};
+use rustls::ServerConfig;
+use supervisor::Supervisor;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::server::{ApiServer, Peer};
+
+/// Upstream's `MaxConcurrentStreams` default.
+const MAX_STREAMS: u32 = 250;
+const MAX_HEADER_BYTES: u32 = 64 * 1024;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Slow clients may take as long for the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+/// How long requests may still run when the server ends.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl ApiServer {
+    /// Serves connections until the supervisor shuts down, then drains them.
+    pub fn serve(&self, supervisor: &Supervisor, listener: TcpListener, tls: Arc<ServerConfig>) {
+        let (server, acceptor, tasks) = (self.clone(), TlsAcceptor::from(tls), supervisor.clone());
+        supervisor.spawn_draining("apiserver", async move {
+            let graceful = GracefulShutdown::new();
+            let shutdown = tasks.shutting_down();
+            let mut shutdown = std::pin::pin!(shutdown);
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => match accepted {
+                        Ok((stream, address)) => {
+                            let connection = connection(server.clone(), acceptor.clone(), graceful.watcher(), stream, address);
+                            tasks.spawn_draining("apiserver connection", connection);
+                        }
+                        Err(error) => {
+                            // Out of descriptors, most likely: others have to go first.
+                            tracing::warn!(%error, "accept failed");
+                            tokio::task::yield_now().await;
+                        }
+                    },
+                    () = &mut shutdown => break,
+                }
+            }
+            drop(listener);
+            server.begin_shutdown();
+            if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+                tracing::warn!("connections did not end in time");
+            }
+        });
+    }
+}
+
+async fn connection(
+    server: ApiServer,
+    acceptor: TlsAcceptor,
+    watcher: hyper_util::server::graceful::Watcher,
+    stream: TcpStream,
+    address: SocketAddr,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "set nodelay");
+    }
+    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%address, %error, "TLS handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificates = Arc::new(certificates.iter().map(|certificate| certificate.to_vec()).collect());
+    let peer = Peer { certificates, identity: None };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (server, peer) = (server.clone(), peer.clone());
+        async move {
+            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            Ok::<_, std::convert::Infallible>(server.handle(request, peer).await)
+        }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(512 * 1024)
+        .half_close(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_send_buf_size(256 * 1024)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_timeout(Duration::from_secs(15));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%address, %error, "connection ended");
+    }
+}
