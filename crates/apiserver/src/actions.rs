@@ -193,16 +193,18 @@ fn spend(object: &mut dyn AnyObject, pod: &str, now: Time) -> Result<(), ApiErro
     if status.observed_generation.unwrap_or_default() < generation {
         return refuse(format!("The disruption budget {name} is still being processed by the server."), 10);
     }
-    if status.disruptions_allowed <= 0 {
+    let allowed = status.disruptions_allowed.unwrap_or_default();
+    if allowed <= 0 {
         return refuse(
             format!(
                 "The disruption budget {name} needs {} healthy pods and has {} currently",
-                status.desired_healthy, status.current_healthy
+                status.desired_healthy.unwrap_or_default(),
+                status.current_healthy.unwrap_or_default()
             ),
             0,
         );
     }
-    status.disruptions_allowed -= 1;
+    status.disruptions_allowed = Some(allowed - 1);
     status.disrupted_pods.get_or_insert_default().insert(pod.to_owned(), now);
     Ok(())
 }
@@ -242,10 +244,12 @@ impl Action for IssueToken {
                 .reader
                 .get("", "serviceaccounts", call.namespace, call.name)
                 .ok_or_else(|| ApiError::not_found(&accounts, call.name))?;
-            let spec = &mut request.spec;
-            if spec.audiences.is_empty() {
-                spec.audiences = self.0.default_audiences();
+            let spec = request.spec.get_or_insert_default();
+            let audiences = spec.audiences.get_or_insert_default();
+            if audiences.is_empty() {
+                *audiences = self.0.default_audiences();
             }
+            let audiences = audiences.clone();
             let seconds = *spec.expiration_seconds.get_or_insert(DEFAULT_SECONDS);
             let path = Path::new("spec").child("expirationSeconds");
             let invalid = |why: &str| {
@@ -265,7 +269,7 @@ impl Action for IssueToken {
                 namespace: call.namespace.to_owned(),
                 service_account: call.name.to_owned(),
                 service_account_uid: account.metadata.uid.unwrap_or_default(),
-                audiences: spec.audiences.clone(),
+                audiences,
                 expiration_seconds: seconds,
                 bound_to,
                 node,
@@ -274,7 +278,7 @@ impl Action for IssueToken {
             request.metadata.namespace = Some(call.namespace.to_owned());
             request.metadata.creation_timestamp = Some(call.cx.time());
             request.status =
-                Some(TokenRequestStatus { token: issued.token, expiration_timestamp: Time(issued.expires) });
+                Some(TokenRequestStatus { token: Some(issued.token), expiration_timestamp: Some(Time(issued.expires)) });
             created(&request)
         }
         .boxed()

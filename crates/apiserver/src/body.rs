@@ -5,9 +5,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 
 use apimachinery::ApiError;
 
@@ -72,15 +72,30 @@ impl http_body::Body for Body {
 }
 
 /// Reads a request's body up to the limit.
-pub(crate) async fn read(body: RequestBody) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(mut body: RequestBody) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > MAX_REQUEST_BYTES as u64 {
         return Err(too_large());
     }
-    match Limited::new(body, MAX_REQUEST_BYTES).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(ApiError::bad_request(format!("unable to read the request body: {error}"))),
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::bad_request(format!("unable to read the request body: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len();
+        if length > MAX_REQUEST_BYTES {
+            return Err(too_large());
+        }
+        // A body of one piece is not copied.
+        match first.take() {
+            None if rest.is_empty() => first = Some(data),
+            None => rest.extend_from_slice(&data),
+            Some(piece) => {
+                rest.extend_from_slice(&piece);
+                rest.extend_from_slice(&data);
+            }
+        }
     }
+    Ok(first.unwrap_or_else(|| rest.freeze()))
 }
 
 fn too_large() -> ApiError {

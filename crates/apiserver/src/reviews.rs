@@ -102,7 +102,7 @@ impl Action for Tokens {
     fn run<'a>(&'a self, call: ActionCall<'a>) -> BoxFuture<'a, Result<ActionOutcome, ApiError>> {
         async move {
             let mut review: TokenReview = decode(&call, "TokenReview", "v1")?;
-            let token = review.spec.token.take().unwrap_or_default();
+            let token = std::mem::take(&mut review.spec.token);
             if token.is_empty() {
                 return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
             }
@@ -117,7 +117,7 @@ impl Action for Tokens {
                 Ok(None) => TokenReviewStatus::default(),
                 Err(error) => TokenReviewStatus { error: Some(error.to_string()), ..TokenReviewStatus::default() },
             };
-            review.spec.token = Some(token);
+            review.spec.token = token;
             review.status = Some(status);
             created(&review)
         }

@@ -5,12 +5,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
 };
 
+use futures::future::{BoxFuture, FutureExt as _};
 use http::{HeaderValue, Request, header};
 use registry::{
     Action, Registry, RequestCx, UserInfo, Verb,
@@ -89,7 +90,8 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) user: Arc<UserInfo>,
     pub(crate) parts: http::request::Parts,
-    pub(crate) body: RequestBody,
+    /// Behind a lock only so that a call can be shared; whoever reads the body takes it.
+    body: Mutex<RequestBody>,
 }
 
 // === impl ApiServerBuilder ===
@@ -197,7 +199,12 @@ impl ApiServer {
     }
 
     /// Answers one request. Never fails: errors are answers too.
-    pub async fn handle(&self, request: Request<RequestBody>, peer: Peer) -> Answer {
+    pub fn handle(&self, request: Request<RequestBody>, peer: Peer) -> BoxFuture<'static, Answer> {
+        let server = self.clone();
+        async move { server.answer(request, peer).await }.boxed()
+    }
+
+    async fn answer(&self, request: Request<RequestBody>, peer: Peer) -> Answer {
         let start = Instant::now();
         self.inner.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
         let (mut answer, labels) = self.filtered(request, peer).await;
@@ -226,9 +233,9 @@ impl ApiServer {
         if let Err(error) = filters::authorize(self, &info, &user).await {
             return (respond::error(&error), labels);
         }
-        let call = Call { info, query, user, parts, body };
+        let call = Call { info, query, user, parts, body: Mutex::new(body) };
         let answer = if call.info.is_resource {
-            handlers::resource(self, call).await
+            handlers::resource(self.clone(), call).await
         } else {
             handlers::non_resource(self, call).await
         };
@@ -291,6 +298,8 @@ impl Call {
 
     pub(crate) fn take_body(&mut self) -> RequestBody {
         use http_body_util::BodyExt as _;
-        std::mem::replace(&mut self.body, http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync())
+        let empty = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(body, empty)
     }
 }

@@ -11,6 +11,7 @@ mod write;
 use std::sync::Arc;
 
 use apimachinery::ApiError;
+use futures::future::{BoxFuture, FutureExt as _};
 use registry::{Handler, Kind, Subresource};
 
 use crate::{
@@ -20,7 +21,12 @@ use crate::{
 
 pub(crate) use non_resource::non_resource;
 
-pub(crate) async fn resource(server: &ApiServer, call: Call) -> Result<Answer, ApiError> {
+/// A future of its own on the heap: those of the verbs differ much in size.
+pub(crate) fn resource(server: ApiServer, call: Call) -> BoxFuture<'static, Result<Answer, ApiError>> {
+    async move { dispatch(&server, call).await }.boxed()
+}
+
+async fn dispatch(server: &ApiServer, call: Call) -> Result<Answer, ApiError> {
     let info = &call.info;
     let Some(kind) = server.inner.registry.kind(&info.group, &info.version, &info.resource) else {
         return Ok(respond::not_found());
@@ -31,11 +37,11 @@ pub(crate) async fn resource(server: &ApiServer, call: Call) -> Result<Answer, A
         if !info.rest.is_empty() && subresource.handler != Handler::ConnectPath {
             return Ok(respond::not_found());
         }
-        return subresource::serve(server, call, &kind, subresource).await;
+        return subresource::serve(server, call, &kind, subresource).boxed().await;
     }
     if let Some(action) = kind.resource.create_action() {
         return match info.verb {
-            "create" if info.name.is_empty() => subresource::run_action(server, call, &*action).await,
+            "create" if info.name.is_empty() => subresource::run_action(server, call, &*action).boxed().await,
             _ => Err(ApiError::method_not_allowed()),
         };
     }
@@ -47,12 +53,12 @@ pub(crate) async fn resource(server: &ApiServer, call: Call) -> Result<Answer, A
         "list" => list::list(server, &call, &kind),
         "watch" => watch::watch(server, &call, &kind),
         "create" if call.parts.uri.path().trim_end_matches('/').ends_with(&info.resource) => {
-            write::create(server, call, &kind).await
+            write::create(server, call, &kind).boxed().await
         }
-        "update" if !info.name.is_empty() => write::update(server, call, &kind).await,
-        "patch" if !info.name.is_empty() => write::patch(server, call, &kind).await,
-        "delete" => delete::delete(server, call, &kind).await,
-        "deletecollection" => delete::delete_collection(server, call, &kind).await,
+        "update" if !info.name.is_empty() => write::update(server, call, &kind).boxed().await,
+        "patch" if !info.name.is_empty() => write::patch(server, call, &kind).boxed().await,
+        "delete" => delete::delete(server, call, &kind).boxed().await,
+        "deletecollection" => delete::delete_collection(server, call, &kind).boxed().await,
         _ => Err(ApiError::method_not_allowed()),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use apimachinery::ApiError;
 use bytes::Bytes;
+use futures::future::FutureExt as _;
 use registry::{
     Action, ActionCall, ActionOutcome, Handler, Kind, Subresource, UpdateKind, Verb,
     options::WriteOptions,
@@ -39,7 +40,7 @@ pub(super) async fn serve(
             let update = update_kind(subresource);
             write::modify(server, &call, kind, update, Change::Patch(&patch), &options, output).await
         }
-        (Handler::Scale, _) => scale(server, call, kind).await,
+        (Handler::Scale, _) => scale(server, call, kind).boxed().await,
         (Handler::Action, "create") => {
             let known = server.inner.actions.get(&(
                 kind.gvr.group.clone(),
@@ -48,10 +49,10 @@ pub(super) async fn serve(
             ));
             let action = known.cloned().or_else(|| kind.resource.action(subresource.name));
             let Some(action) = action else { return Err(ApiError::path_not_found()) };
-            run_action(server, call, &*action).await
+            run_action(server, call, &*action).boxed().await
         }
         (Handler::Connect | Handler::ConnectPath | Handler::Log, _) => {
-            connect::serve(server, call, kind, subresource).await
+            connect::serve(server, call, kind, subresource).boxed().await
         }
         _ => Err(ApiError::method_not_allowed()),
     }

@@ -5,6 +5,7 @@ use apimachinery::{
     field::{Error, Path},
 };
 use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
 use store::{Entry, Expect, StoreError, Txn};
 
 use super::{Kind, Patch, Registry, Written, admission_request, check_size, metadata, revision_of, store_error};
@@ -24,7 +25,19 @@ pub enum Change<'a> {
 
 impl Registry {
     /// Changes `cx.namespace`/`cx.name`.
-    pub async fn modify(
+    pub fn modify<'a>(
+        &'a self,
+        kind: &'a Kind,
+        cx: &'a RequestCx,
+        update: UpdateKind<'a>,
+        change: Change<'a>,
+        options: &'a WriteOptions,
+    ) -> BoxFuture<'a, Result<Written, ApiError>> {
+        // Boxed here, so that callers' futures stay small, and `Send` is decided once.
+        async move { self.modify_inner(kind, cx, update, change, options).await }.boxed()
+    }
+
+    async fn modify_inner(
         &self,
         kind: &Kind,
         cx: &RequestCx,
