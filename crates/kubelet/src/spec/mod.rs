@@ -1,0 +1,28 @@
+//! From a pod's spec to what the runtime is asked for. Pure: files and objects are passed in.
+//! Upstream: pkg/kubelet/kuberuntime/kuberuntime_sandbox.go, kuberuntime_container.go, security_context.go.
+
+mod container;
+mod dns;
+mod hosts;
+mod sandbox;
+
+pub use container::{ContainerInputs, ImageUser, SpecError, container_config};
+pub use dns::{HostResolver, dns_config};
+pub use hosts::{hostname_and_domain, hosts_file};
+pub use sandbox::{sandbox_config, sandbox_labels};
+pub(crate) use container::termination_path;
+pub(crate) use sandbox::{forbidden_sysctl, log_directory};
+
+/// Labels by which the runtime's objects are told to be a pod's. Upstream: pkg/kubelet/types/labels.go.
+pub mod labels {
+    pub const POD_NAME: &str = "io.kubernetes.pod.name";
+    pub const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+    pub const POD_UID: &str = "io.kubernetes.pod.uid";
+    pub const CONTAINER_NAME: &str = "io.kubernetes.container.name";
+    /// Annotations of containers.
+    pub const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
+    pub const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
+    pub const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+    /// Which cluster's node made it, when several share a runtime.
+    pub const NODE: &str = "tiphys.dev/node";
+}
