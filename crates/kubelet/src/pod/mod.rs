@@ -23,7 +23,7 @@ pub use backoff::Backoff;
 pub use container::{Alive, Container, Ended, Exit, Hook, Image, ImageReady, Kill, Life, LinuxUser, Role, Run, containers_of};
 pub use probe::{Outcome, ProbeKind, ProbeState};
 
-use crate::events::EventKind;
+use informer::EventKind;
 
 /// Position of a container in the machine. Stable: containers are only ever appended.
 pub type Index = usize;
@@ -122,6 +122,8 @@ pub struct Machine {
     pub(crate) gone: bool,
     /// Dead containers beyond what logs need.
     pub(crate) garbage: Vec<String>,
+    /// Ends of containers whose start is not known yet.
+    pub(crate) early_exits: std::collections::HashMap<String, Exit>,
 }
 
 /// What the status says about the node.
@@ -217,6 +219,7 @@ impl Machine {
             conditions: status.conditions.unwrap_or_default(),
             gone: false,
             garbage: Vec::new(),
+            early_exits: Default::default(),
             pod,
         };
         machine.adopt(adopted);

@@ -50,7 +50,7 @@ impl Machine {
         let init_container_statuses = list(&[Role::Init, Role::Sidecar]);
         let ephemeral_container_statuses = list(&[Role::Ephemeral]);
         let phase = self.phase(terminal);
-        let (reason, message) = self.reason();
+        let (reason, message) = if terminal { self.reason() } else { (None, None) };
         self.set_conditions(phase, now);
         let ips = self.ips();
         let old = self.pod.status.clone().unwrap_or_default();
@@ -75,9 +75,7 @@ impl Machine {
 
     /// All containers have come to their last end (or never will begin).
     pub fn is_terminal(&self) -> bool {
-        let refused = matches!(&self.stop, Some(Stop { cause: Cause::Failed { .. }, .. }));
-        let down = self.containers.iter().all(|container| container.is_down());
-        self.stop.is_some() && (down || (refused && self.containers.iter().all(|container| container.alive().is_none())))
+        self.stop.is_some() && self.containers.iter().all(|container| container.is_down())
     }
 
     fn reason(&self) -> (Option<String>, Option<String>) {
@@ -105,7 +103,8 @@ impl Machine {
     }
 
     fn phase(&self, terminal: bool) -> &'static str {
-        if let Some(Stop { cause: Cause::Failed { .. }, .. }) = &self.stop {
+        // Terminal only when nothing runs any more: the scheduler and controllers count on it.
+        if terminal && matches!(&self.stop, Some(Stop { cause: Cause::Failed { .. }, .. })) {
             return "Failed";
         }
         let policy = self.restart_policy();

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::container::{Ended, Exit, Hook, Image, Kill, Life, Role, Run};
 use super::probe::{Outcome, ProbeKind};
 use super::*;
-use crate::events::EventKind::{Normal, Warning};
+use informer::EventKind::{Normal, Warning};
 
 /// First wait before something other than a container or an image is tried again.
 const RETRY_FIRST: SignedDuration = SignedDuration::from_millis(500);
@@ -289,7 +289,11 @@ impl Machine {
                     message: "Container started".to_owned(),
                     container: Some(index),
                 });
+                let id = life.id.clone();
                 container.begin_life(life);
+                if let Some(exit) = self.early_exits.remove(&id) {
+                    self.note_exit(&id, exit);
+                }
             }
             Err(failure) => {
                 out.push(Action::Event {
@@ -338,6 +342,12 @@ impl Machine {
             container.post_start = Hook::Absent;
             container.waiting = None;
             return;
+        }
+        // The news of the end can overtake that of the start.
+        if self.containers.iter().any(|container| matches!(container.run, Run::Starting)) {
+            self.early_exits.insert(id.to_owned(), exit);
+        } else {
+            self.early_exits.clear();
         }
     }
 
@@ -455,6 +465,7 @@ impl Machine {
             Sandbox::None => self.create_sandbox(out),
             Sandbox::Stopped(_) => {
                 // A new sandbox is a new beginning: init containers run again.
+                self.initialized = false;
                 for container in &mut self.containers {
                     if container.role == Role::Init {
                         self.garbage.extend(retire(container));
@@ -535,7 +546,7 @@ impl Machine {
                 }
             }
         }
-        if open {
+        if open && matches!(self.sandbox, Sandbox::Ready(_)) {
             self.initialized = true;
         }
         wanted

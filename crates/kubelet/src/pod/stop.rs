@@ -49,7 +49,7 @@ impl Machine {
         if !matches!(self.sandbox, Sandbox::None | Sandbox::Stopped(_) | Sandbox::Failed { .. }) {
             return;
         }
-        if self.volumes == Volumes::SettingUp || matches!(self.volumes, Volumes::Failed { retry: Timestamp::MAX, .. }) {
+        if self.volumes == Volumes::SettingUp || matches!(self.volumes, Volumes::Failed { retry, .. } if retry == Timestamp::MAX) {
             return;
         }
         self.clean_up(now, out);
