@@ -114,6 +114,7 @@ fn watch_directory(path: &Path) -> io::Result<AsyncFd<Watch>> {
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
     let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
     inotify.add_watch(path.parent().unwrap_or(Path::new("/")), flags)?;
+    #[expect(deprecated, reason = "the replacement is an unsafe function; this descriptor is owned and never replaced")]
     AsyncFd::new(Watch(inotify))
 }
 

@@ -19,9 +19,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
-pub use backoff::Backoff;
-pub use container::{Alive, Container, Ended, Exit, Hook, Image, ImageReady, Kill, Life, LinuxUser, Role, Run, containers_of};
-pub use probe::{Outcome, ProbeKind, ProbeState};
+use container::{Container, Ended, Hook, Run};
+pub use container::{Exit, ImageReady, Life, LinuxUser, Role, containers_of};
+pub use probe::{Outcome, ProbeKind};
 
 use informer::EventKind;
 

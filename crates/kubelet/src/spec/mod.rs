@@ -6,10 +6,10 @@ mod dns;
 mod hosts;
 mod sandbox;
 
-pub use container::{ContainerInputs, ImageUser, SpecError, container_config};
+pub use container::{ContainerInputs, ImageUser, container_config};
 pub use dns::{HostResolver, dns_config};
-pub use hosts::{hostname_and_domain, hosts_file};
-pub use sandbox::{sandbox_config, sandbox_labels};
+pub use hosts::hosts_file;
+pub use sandbox::sandbox_config;
 pub(crate) use container::termination_path;
 pub(crate) use sandbox::{forbidden_sysctl, log_directory};
 

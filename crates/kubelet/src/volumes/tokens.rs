@@ -75,8 +75,8 @@ async fn request(client: &Client, pod: &Pod, audience: String, seconds: i64) -> 
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).filter(|name| !name.is_empty());
     let request = TokenRequest {
-        spec: TokenRequestSpec {
-            audiences: if audience.is_empty() { Vec::new() } else { vec![audience] },
+        spec: Some(TokenRequestSpec {
+            audiences: if audience.is_empty() { None } else { Some(vec![audience]) },
             expiration_seconds: Some(seconds),
             bound_object_ref: Some(BoundObjectReference {
                 api_version: Some("v1".to_owned()),
@@ -84,11 +84,13 @@ async fn request(client: &Client, pod: &Pod, audience: String, seconds: i64) -> 
                 name: meta.name.clone(),
                 uid: meta.uid.clone(),
             }),
-        },
+        }),
         ..TokenRequest::default()
     };
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let answer = accounts.create_token_request(account.unwrap_or("default"), &PostParams::default(), &request).await?;
     let status = answer.status.unwrap_or_default();
-    Ok((status.token, status.expiration_timestamp.0))
+    let now = Timestamp::now();
+    let expires = status.expiration_timestamp.map_or(now, |time| time.0);
+    Ok((status.token.unwrap_or_default(), expires))
 }
