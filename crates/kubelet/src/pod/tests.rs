@@ -480,7 +480,7 @@ fn a_deadline_fails_the_pod() {
         event Normal DeadlineExceeded [] Pod was active on the node longer than the specified deadline
         event Normal Killing [c] Stopping container c
         kill c id1 grace=30s hook=false
-        = Failed (DeadlineExceeded) [PodReadyToStartContainers Initialized PodScheduled]
+        = Running [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
         =   c Running last=- ready=true started=true restarts=0
         StopSandbox { id: "sb0" }
         ReleaseVolumes
@@ -596,8 +596,11 @@ fn a_dead_sandbox_is_replaced_with_everything_in_it() {
         event Normal SandboxChanged [] Pod sandbox changed, it will be killed and re-created.
         StopSandbox { id: "sb0" }
         CreateSandbox { attempt: 1 }
-        = Running [PodReadyToStartContainers Initialized PodScheduled]
-        =   i Completed(0) last=- ready=false started=false restarts=0
+        image i
+        start i #1
+        event Normal Started [i] Container started
+        = Pending [PodReadyToStartContainers Initialized PodScheduled]
+        =   i Running last=Completed(0) ready=false started=false restarts=1
         =   c Error(137) last=- ready=false started=false restarts=0
     "#]]);
 }
