@@ -1,5 +1,5 @@
 //! Measures an engine: group commit, bytes written, recovery, memory. `measure ENGINE DIRECTORY`, where the engine is
-//! `log`, `redb`, `redb1` (one phase) or `fjall`. The figures are in docs/adr/0001-embedded-engine.md.
+//! `log`. The figures are in docs/adr/0001-embedded-engine.md.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for developers")]
 
 use std::path::{Path, PathBuf};
@@ -93,12 +93,6 @@ fn status(field: &str) -> String {
 fn factory(name: &str, path: &Path) -> Box<dyn Factory> {
     match name {
         "log" => Box::new(engine::log::LogFactory::new(path)),
-        #[cfg(feature = "candidates")]
-        "redb" => Box::new(engine::candidates::with_redb::RedbFactory { path: path.to_owned(), two_phase: true }),
-        #[cfg(feature = "candidates")]
-        "redb1" => Box::new(engine::candidates::with_redb::RedbFactory { path: path.to_owned(), two_phase: false }),
-        #[cfg(feature = "candidates")]
-        "fjall" => Box::new(engine::candidates::with_fjall::FjallFactory { path: path.to_owned() }),
         _ => panic!("no engine {name}"),
     }
 }

@@ -12,8 +12,6 @@
 //!
 //! Upstream counterpart: `staging/src/k8s.io/apiserver/pkg/storage/etcd3` with the etcd server behind it.
 
-#[cfg(feature = "candidates")]
-pub mod candidates;
 mod contract;
 pub mod disk;
 pub mod log;
