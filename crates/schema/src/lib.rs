@@ -11,6 +11,10 @@
 //! Invariants: no I/O, no clock, no tasks. Nothing that arrives from outside can panic, recurse without bound or cost
 //! memory out of proportion to its size. No kind is known by name, except those of the API machinery itself.
 //!
+//! Figures of `examples/walkers.rs`, release build, one core of a 2-core machine: reading the table 1.9 ms once; a
+//! ConfigMap of 1 KB: strict decoding 2.3 us (`serde_json` to `Value` 2.0 us), protobuf to JSON bytes 3.8 us, object to
+//! protobuf 0.8 us; a Pod of 1.5 KB: 10 us, 11 us, 4.1 us, strategic merge of an image 6.2 us.
+//!
 //! The table is generated: `cargo xtask codegen` writes `generated/`, `--check` compares.
 
 pub mod decode;

@@ -597,5 +597,16 @@ fn prose(docs: &[String]) -> String {
             text.push_str(doc);
         }
     }
-    text.trim().to_owned()
+    // rustdoc wants brackets escaped and links in angle brackets.
+    for (escaped, plain) in [("\\<", "<"), ("\\>", ">"), ("\\[", "["), ("\\]", "]")] {
+        text = text.replace(escaped, plain);
+    }
+    let mut plain = String::new();
+    let mut rest = text.trim();
+    while let Some((before, link)) = rest.split_once("<http") {
+        let (link, after) = link.split_once('>').unwrap_or((link, ""));
+        plain.push_str(&format!("{before}http{link}"));
+        rest = after;
+    }
+    plain + rest
 }

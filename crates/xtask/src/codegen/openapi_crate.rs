@@ -60,28 +60,16 @@ fn walk(folder: &Path, definitions: &mut BTreeMap<String, Definition>) -> Result
 
 fn read_file(name: &str, text: &str) -> Definition {
     let mut definition = Definition { name: name.to_owned(), ..Definition::default() };
-    let mut docs: Vec<&str> = Vec::new();
-    let mut lines = text.lines().skip(1);
-    for line in lines.by_ref() {
-        if let Some(doc) = line.strip_prefix("///") {
-            docs.push(doc.strip_prefix(' ').unwrap_or(doc));
-        } else if line.starts_with("pub struct ") || line.starts_with("pub enum ") {
-            definition.description = docs.join("\n");
-            docs.clear();
-            if !line.starts_with("pub struct ") || !line.ends_with('{') {
-                break;
-            }
-        } else if line == "}" {
-            break;
-        } else if let Some(doc) = line.strip_prefix("    ///") {
-            docs.push(doc.strip_prefix(' ').unwrap_or(doc));
-        } else if let Some((rust_name, rust_type)) =
-            line.strip_prefix("    pub ").and_then(|field| field.split_once(": "))
-        {
+    let mut lines =
+        text.lines().skip(1).skip_while(|line| !line.starts_with("pub struct ") && !line.starts_with("pub enum "));
+    // Only structs with named fields have fields in JSON.
+    if lines.next().is_some_and(|line| line.starts_with("pub struct ") && line.ends_with('{')) {
+        for line in lines.take_while(|line| *line != "}") {
+            let field = line.strip_prefix("    pub ").and_then(|field| field.split_once(": "));
+            let Some((rust_name, rust_type)) = field else { continue };
             let rust_type = rust_type.trim_end_matches(',');
             definition.fields.push(OpenApiField {
                 rust_name: rust_name.to_owned(),
-                description: std::mem::take(&mut docs).join("\n"),
                 required: !rust_type.starts_with("Option<"),
                 rust_type: rust_type.to_owned(),
                 ..OpenApiField::default()
@@ -90,6 +78,7 @@ fn read_file(name: &str, text: &str) -> Definition {
     }
     read_merges(text, &mut definition.fields);
     read_json_names(text, &mut definition.fields);
+    read_descriptions(text, &mut definition);
     let constant = |key: &str| {
         let (_, rest) = text.split_once(&format!("const {key}: &'static str = \""))?;
         Some(rest.split_once('"')?.0.to_owned())
@@ -120,6 +109,48 @@ fn read_merges(text: &str, fields: &mut [OpenApiField]) {
         };
         if let Some(field) = fields.iter_mut().find(|field| field.rust_name == name) {
             field.list = Some(list);
+        }
+    }
+}
+
+/// The texts of the JSON schema: unlike the documentation they are verbatim.
+fn read_descriptions(text: &str, definition: &mut Definition) {
+    let Some((_, body)) = text.split_once("json_schema!({") else { return };
+    let mut current: Option<&str> = None;
+    for line in body.lines() {
+        if let Some(name) = line.strip_prefix("                \"").and_then(|rest| rest.split('"').next()) {
+            current = Some(name);
+        }
+        let Some(text) = literal(line) else { continue };
+        match current {
+            None => definition.description = text,
+            Some(name) => {
+                let field = definition.fields.iter_mut().find(|field| field.json_name == name);
+                // The first text is the field's own, later ones are those of its parts.
+                if let Some(field) = field.filter(|field| field.description.is_empty()) {
+                    field.description = text;
+                }
+            }
+        }
+    }
+}
+
+/// The string literal after `"description"`, unescaped.
+fn literal(line: &str) -> Option<String> {
+    let rest = line.trim_start();
+    let rest =
+        rest.strip_prefix("\"description\": \"").or_else(|| Some(rest.split_once("\"description\".into(), \"")?.1))?;
+    let mut text = String::new();
+    let mut characters = rest.chars();
+    loop {
+        match characters.next()? {
+            '"' => return Some(text),
+            '\\' => match characters.next()? {
+                'n' => text.push('\n'),
+                't' => text.push('\t'),
+                other => text.push(other),
+            },
+            other => text.push(other),
         }
     }
 }
