@@ -70,23 +70,7 @@ fn check_type(gvk: &Gvk, node: &schema::Node<'_>) -> Result<(), ApiError> {
 }
 
 /// Strategic merge by the kind's merge keys.
-pub(crate) fn strategic_merge(gvk: &Gvk, value: Value, patch: &Value) -> Result<Value, ApiError> {
-    let Some(kind) = builtin().kind(&gvk.group, &gvk.version, &gvk.kind) else {
-        return Err(ApiError::unsupported_media_type(&[
-            "application/json-patch+json",
-            "application/merge-patch+json",
-            "application/apply-patch+yaml",
-        ]));
-    };
-    schema::patch::strategic(kind, value, patch.clone()).map_err(|error| {
-        let mut status = match error.status() {
-            500 => ApiError::internal(&error),
-            _ => ApiError::bad_request(error.to_string()),
-        };
-        if error.status() == 422 {
-            status.code = 422;
-            "Invalid".clone_into(&mut status.reason);
-        }
-        status
-    })
+pub(crate) fn strategic_merge(_gvk: &Gvk, mut value: Value, patch: &Value) -> Result<Value, ApiError> {
+    apimachinery::patch::merge_patch(&mut value, patch.clone());
+    Ok(value)
 }

@@ -19,9 +19,9 @@ use crate::table::{Descriptions, Schema, TypeId, descriptions};
 use definitions::Definitions;
 
 /// The media type of v2 in protobuf that clients ask for.
-pub const V2_PROTOBUF_ACCEPTED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 /// The media type that the answer has to have: the other one is no valid media type, and clients refuse it.
-pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+pub const V2_PROTOBUF_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// A resource as discovery tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
