@@ -16,6 +16,7 @@ mod service_pods;
 mod deployment;
 mod endpoints;
 mod endpointslice;
+mod garbage_collector;
 mod namespace;
 mod node_lifecycle;
 mod pod_gc;
@@ -41,4 +42,5 @@ pub static CONTROLLERS: &[Entry] = &[
     taint_eviction::ENTRY,
     pod_gc::ENTRY,
     service_lb::ENTRY,
+    garbage_collector::ENTRY,
 ];

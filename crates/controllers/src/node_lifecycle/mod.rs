@@ -119,7 +119,9 @@ impl Reconcile for Nodes {
             return Ok(Next::Await);
         };
         let (silent, was_ready) = self.listen(&key.name, &node);
-        let any_ready = self.nodes.list().iter().any(|node| ready_status(node) == Some("True"));
+        let others = self.nodes.list();
+        let mut others = others.iter().filter(|other| other.metadata.name != node.metadata.name);
+        let any_ready = others.any(|other| ready_status(other) == Some("True"));
         let grace = if plan::has_reported(&node) {
             self.options.node_monitor_grace_period
         } else {

@@ -17,7 +17,7 @@ pub(super) struct View<'a> {
     pub(super) silent: Duration,
     /// How long it may be silent.
     pub(super) grace: Duration,
-    /// Whether any node is ready. If none is, it is likely we who are cut off, and no pod is to be given up.
+    /// Whether any other node is ready. If none is, it is likely we who are cut off, and no pod is to be given up.
     pub(super) any_ready: bool,
 }
 

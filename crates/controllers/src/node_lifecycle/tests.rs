@@ -48,34 +48,46 @@ fn check(line: &str, expected: Expect) {
 
 #[test]
 fn a_node_that_reports_is_looked_at_when_its_grace_ends() {
-    check("ready=True silent=10", expect![[r#"
+    check(
+        "ready=True silent=10",
+        expect![[r#"
         conditions unchanged
         taints unchanged
-        After(40.1s)"#]]);
+        After(40.1s)"#]],
+    );
 }
 
 #[test]
 fn a_silent_node_is_unreachable() {
-    check("ready=True silent=51", expect![[r#"
+    check(
+        "ready=True silent=51",
+        expect![[r#"
         conditions Ready=Unknown/NodeStatusUnknown MemoryPressure=Unknown/NodeStatusNeverUpdated DiskPressure=Unknown/NodeStatusNeverUpdated PIDPressure=Unknown/NodeStatusNeverUpdated
         taints unreachable:NoSchedule unreachable:NoExecute
-        Await"#]]);
+        Await"#]],
+    );
 }
 
 #[test]
 fn a_node_that_never_reported_says_so() {
-    check("silent=51", expect![[r#"
+    check(
+        "silent=51",
+        expect![[r#"
         conditions Ready=Unknown/NodeStatusNeverUpdated MemoryPressure=Unknown/NodeStatusNeverUpdated DiskPressure=Unknown/NodeStatusNeverUpdated PIDPressure=Unknown/NodeStatusNeverUpdated
         taints unreachable:NoSchedule unreachable:NoExecute
-        Await"#]]);
+        Await"#]],
+    );
 }
 
 #[test]
 fn when_all_nodes_are_lost_no_pod_is_given_up() {
-    check("ready=True silent=51 alone", expect![[r#"
+    check(
+        "ready=True silent=51 alone",
+        expect![[r#"
         conditions Ready=Unknown/NodeStatusUnknown MemoryPressure=Unknown/NodeStatusNeverUpdated DiskPressure=Unknown/NodeStatusNeverUpdated PIDPressure=Unknown/NodeStatusNeverUpdated
         taints unreachable:NoSchedule
-        Await"#]]);
+        Await"#]],
+    );
     check(
         "ready=Unknown silent=99 alone taints=node.kubernetes.io/unreachable:NoSchedule,node.kubernetes.io/unreachable:NoExecute",
         expect![[r#"
@@ -98,8 +110,11 @@ fn a_node_that_is_back_loses_its_taints_but_not_those_of_others() {
 
 #[test]
 fn conditions_and_cordon_become_taints() {
-    check("ready=False pressure cordoned", expect![[r#"
+    check(
+        "ready=False pressure cordoned",
+        expect![[r#"
         conditions unchanged
         taints not-ready:NoSchedule not-ready:NoExecute memory-pressure:NoSchedule unschedulable:NoSchedule
-        After(50.1s)"#]]);
+        After(50.1s)"#]],
+    );
 }
