@@ -1,3 +1,5 @@
+//! What decoding reports, refuses and prints, in upstream's words.
+
 use super::*;
 use crate::builtin;
 use expect_test::{Expect, expect};

@@ -1,3 +1,5 @@
+//! Parsing and writing JSON: order, duplicates, errors, bounds.
+
 use super::*;
 use expect_test::expect;
 

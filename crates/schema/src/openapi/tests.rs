@@ -1,3 +1,5 @@
+//! Documents for a few resources: operations, schemas, references.
+
 use super::*;
 use crate::builtin;
 use expect_test::expect;

@@ -1,3 +1,5 @@
+//! Every directive, kubectl's documented cases, and arbitrary patches.
+
 use super::*;
 use crate::builtin;
 use expect_test::{Expect, expect};

@@ -1,3 +1,5 @@
+//! Messages of every kind there and back, errors, bounds.
+
 use super::*;
 use crate::{builtin, decode as json_decode};
 use expect_test::expect;
@@ -160,5 +162,75 @@ proptest::proptest! {
             let back = decode(builtin(), &again, None, &limits).unwrap();
             proptest::prop_assert_eq!(back.to_json(), node.to_json());
         }
+    }
+}
+
+/// A value of this shape with everything set.
+fn sample(schema: &crate::Schema, shape: &crate::Shape, depth: usize) -> Node<'static> {
+    use crate::json::Object;
+    use crate::table::{Form, Shape};
+    match shape {
+        Shape::Bool => Node::Bool(true),
+        Shape::Int32 => Node::Number("-7".into()),
+        Shape::Int64 => Node::Number("9007199254740993".into()),
+        Shape::Double => Node::Number("1.5".into()),
+        Shape::String => Node::string("text"),
+        Shape::Bytes => Node::string("AAH/"),
+        Shape::Any => Node::Null,
+        Shape::List(inner) => Node::Array(vec![sample(schema, inner, depth), sample(schema, inner, depth)]),
+        Shape::Map(inner) => {
+            let mut object = Object::default();
+            object.push("", sample(schema, inner, depth));
+            object.push("key", sample(schema, inner, depth));
+            Node::Object(object)
+        }
+        Shape::Ref(id) => {
+            let kind = schema.by_id(*id).unwrap();
+            match kind.def().form {
+                Form::Quantity => Node::string("1500m"),
+                Form::IntOrString => Node::string("25%"),
+                Form::Time => Node::string("1969-12-31T23:59:59Z"),
+                Form::MicroTime => Node::string("1969-12-31T23:59:59.999999Z"),
+                Form::Duration => Node::string("1m30s"),
+                Form::Raw => {
+                    let mut object = Object::default();
+                    object.push("z", Node::Array(vec![Node::Null, Node::Number("1e3".into())]));
+                    Node::Object(object)
+                }
+                Form::Strings => Node::Array(vec![Node::string("a"), Node::string("b")]),
+                Form::SchemaOrBool => Node::Bool(true),
+                Form::SchemaOrArray | Form::SchemaOrStrings | Form::Struct => {
+                    let mut object = Object::default();
+                    if kind.def().form == Form::Struct && depth > 0 {
+                        for field in kind.fields() {
+                            object.push(field.name.clone(), sample(schema, &field.shape, depth - 1));
+                        }
+                    }
+                    Node::Object(object)
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_type_survives() {
+    let limits = Limits::TRUSTED;
+    for kind in builtin().types() {
+        let shape = crate::Shape::Ref(kind.id());
+        if kind.def().form != crate::table::Form::Struct {
+            continue;
+        }
+        let object = sample(builtin(), &shape, 4);
+        let decoded =
+            json_decode::decode_node(kind, object, &limits).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        assert_eq!(decoded.strict, [], "{kind:?}");
+        let raw = encode_message(kind, &decoded.object).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        let back = decode_message(kind, &raw, &limits).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        assert_eq!(
+            String::from_utf8(back.to_json()).unwrap(),
+            String::from_utf8(decoded.object.to_json()).unwrap(),
+            "{kind:?}"
+        );
     }
 }

@@ -1,3 +1,5 @@
+//! The committed table is read, and types made at run time work like it.
+
 use super::*;
 use expect_test::expect;
 
@@ -64,4 +66,30 @@ fn descriptions_are_found() {
             .of_field("io.k8s.api.core.v1.PodSpec", "containers")
             .starts_with("List of containers belonging to the pod.")
     );
+}
+
+#[test]
+fn types_can_be_made_at_run_time() {
+    let mut schema = Schema::default();
+    let id = schema.reserve("com.example.v1.Widget");
+    let name = |text: &str| Name::Owned(text.to_owned());
+    let parts = Shape::List(Box::new(Shape::Ref(id)));
+    let widget = TypeDef {
+        kinds: vec![Kind { group: name("example.com"), version: name("v1"), kind: name("Widget") }],
+        type_meta: true,
+        fields: vec![
+            Field::new(name("size"), 0, Shape::Int64),
+            Field { list: Some(ListType::Map { keys: vec![name("size")] }), ..Field::new(name("parts"), 0, parts) },
+            Field::new(name("anything"), 0, Shape::Any),
+        ],
+        ..TypeDef::new(name("com.example.v1.Widget"))
+    };
+    schema.fill(id, widget);
+    let kind = schema.kind_of("example.com/v1", "Widget").unwrap();
+    assert_eq!(kind.at(&["parts", "0", "parts"]).unwrap().field.unwrap().list_map_keys(), ["size"]);
+    let body = br#"{"kind":"Widget","size":0,"parts":[{"size":1,"nope":2}],"anything":{"b":null}}"#;
+    let decoded = crate::decode(kind, body, &crate::Limits::default()).unwrap();
+    assert_eq!(decoded.strict_error().as_deref(), Some(r#"strict decoding error: unknown field "parts[0].nope""#));
+    let text = String::from_utf8(decoded.object.to_json()).unwrap();
+    assert_eq!(text, r#"{"kind":"Widget","size":0,"parts":[{"size":1}],"anything":{"b":null}}"#);
 }
