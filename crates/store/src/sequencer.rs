@@ -32,8 +32,6 @@ const GROUP: usize = 1024;
 const GROUP_BYTES: usize = 8 << 20;
 /// How long a relaxed write may go without a sync.
 const RELAXED: Duration = Duration::from_secs(1);
-/// A broken engine is opened again at most this often, and only when somebody wants to write.
-const REOPEN: Duration = Duration::from_secs(1);
 
 pub(crate) enum Command {
     Commit(Request),
@@ -301,7 +299,7 @@ impl Sequencer {
     fn seat_engine(&mut self) -> Result<(), Arc<EngineError>> {
         match &self.engine {
             Seat::Taken(_) => Ok(()),
-            Seat::Broken { why, tried } if tried.elapsed() < REOPEN => Err(Arc::clone(why)),
+            Seat::Broken { why, tried } if tried.elapsed() < self.shared.options.reopen => Err(Arc::clone(why)),
             Seat::Broken { .. } => self.reopen().inspect_err(|why| {
                 self.engine = Seat::Broken { why: Arc::clone(why), tried: Instant::now() };
             }),

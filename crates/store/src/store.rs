@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::mpsc::{self, Sender};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use engine::{EngineError, Factory, OpenReason, Revision};
@@ -33,6 +33,8 @@ pub struct StoreOptions {
     pub queue: usize,
     /// Of one object. The API's own limit is lower; this one keeps a mistake there from filling the disk.
     pub value_bytes: usize,
+    /// A broken engine is opened again at most this often, and only when somebody wants to write.
+    pub reopen: Duration,
     /// Says how old history is.
     pub now: Arc<dyn Fn() -> Instant + Send + Sync>,
 }
@@ -167,6 +169,7 @@ impl Default for StoreOptions {
             history: HistoryLimits::default(),
             queue: 4096,
             value_bytes: 8 << 20,
+            reopen: Duration::from_secs(1),
             now: Arc::new(Instant::now),
         }
     }

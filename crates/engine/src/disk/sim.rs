@@ -82,6 +82,13 @@ impl SimDisk {
         lock(&self.state).budget = Some(calls);
     }
 
+    /// Calls succeed again, and nothing was lost: only the process died.
+    pub fn revive(&self) {
+        let mut state = lock(&self.state);
+        state.budget = None;
+        state.locked = false;
+    }
+
     /// Syncs fail, and what they should have written counts as written from then on.
     pub fn fail_syncs(&self, fail: bool) {
         lock(&self.state).fail_sync = fail;

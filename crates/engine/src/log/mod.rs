@@ -27,6 +27,8 @@ use crate::{
 
 /// Files are copied in pieces of it.
 const PIECE: u64 = 1 << 20;
+/// Space is never taken in smaller steps.
+const PAGE: u64 = 4 << 10;
 /// A buffer that once was larger is given back.
 const BUFFER_KEPT: usize = 1 << 20;
 /// More than could have been given out to relaxed transactions between two syncs.
@@ -115,6 +117,7 @@ impl Factory for LogFactory {
             sealed_bytes += replayed.end;
             replayed = replay(&*disk, *number, last, replayed, restore)?;
         }
+        files.remove_left_over(&*disk)?;
         let number = match files.logs.last() {
             Some(number) => *number,
             None => {
@@ -126,8 +129,6 @@ impl Factory for LogFactory {
         if reason == OpenReason::Failure {
             rewrite(&*disk, number, replayed.end)?;
         }
-        files.remove_left_over(&*disk)?;
-
         let name = log_name(number);
         let path = disk.path().join(&name);
         let mut file = disk.open(&name).map_err(failed("open", path.clone()))?;
@@ -255,8 +256,14 @@ impl Log {
         if needed <= self.allocated {
             return Ok(());
         }
-        let wanted = needed.next_multiple_of(self.options.step_bytes.max(1));
-        self.file.allocate(wanted).map_err(failed("extend", self.path()))?;
+        let mut wanted = needed.next_multiple_of(self.options.step_bytes.max(1));
+        let mut taken = self.file.allocate(wanted);
+        if taken.is_err() {
+            // The last of the space is still good for small writes.
+            wanted = needed.next_multiple_of(PAGE);
+            taken = self.file.allocate(wanted);
+        }
+        taken.map_err(failed("extend", self.path()))?;
         self.allocated = wanted;
         Ok(())
     }
