@@ -3,12 +3,14 @@
 //! The list comes as a stream of initial events; a server that does not know them is listed in pages. A watch that
 //! ends is resumed at the last revision; one that is too old is listed again, and only the differences are applied.
 
-use std::{collections::BTreeMap, pin::Pin, time::Duration};
+mod stream;
 
-use futures::{Stream, TryStreamExt as _};
+use std::{collections::BTreeMap, io, time::Duration};
+
+use apimachinery::ObjectKey;
 use kube::{
     Client,
-    api::{ListParams, WatchEvent, WatchParams},
+    api::{ListParams, WatchParams},
     core::Request,
 };
 use rand::RngExt as _;
@@ -17,6 +19,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
+use self::stream::{Event, Events};
 use crate::{Backoff, Cache, Object};
 
 /// Where the objects of a cache come from.
@@ -28,9 +31,6 @@ pub(crate) struct Source {
     pub(crate) metadata_only: bool,
 }
 
-/// The bookmark that ends the initial events. Upstream: meta/v1 `InitialEventsAnnotationKey`.
-const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
-
 /// A list that is not streamed comes in pages of this size, as client-go's pager asks for.
 const PAGE: u32 = 500;
 
@@ -39,8 +39,6 @@ const HEALTHY: Duration = Duration::from_secs(120);
 
 /// A stream that ends earlier than this without an event is a failure, or an idle server would be asked in a loop.
 const TOO_SHORT: Duration = Duration::from_secs(1);
-
-type Events<K> = Pin<Box<dyn Stream<Item = Result<WatchEvent<K>, kube::Error>> + Send>>;
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -52,6 +50,10 @@ enum Failure {
     TooShort,
     #[error("silence past the agreed end of the watch")]
     Silence,
+    #[error("watch broken")]
+    Broken(#[source] io::Error),
+    #[error("event too long")]
+    TooLong,
     #[error(transparent)]
     Client(#[from] kube::Error),
     #[error(transparent)]
@@ -129,16 +131,12 @@ impl<K: Object> Reflector<K> {
         // A server that died without closing the connection is noticed by its silence.
         let end = started + Duration::from_secs(u64::from(timeout) + 30);
         loop {
-            let event = match tokio::time::timeout_at(end, events.try_next()).await {
+            let event = match tokio::time::timeout_at(end, events.next::<K>()).await {
                 Err(_) => return Err(Failure::Silence),
-                Ok(Ok(None)) => break,
-                Ok(Ok(Some(event))) => event,
-                Ok(Err(kube::Error::SerdeError(error))) => {
-                    // One object that cannot be decoded must not blind the cache for all others.
-                    error!(path = self.source.path, %error, "object in watch cannot be decoded");
-                    continue;
-                }
-                Ok(Err(error)) => return Err(self.classify(error)),
+                Ok(outcome) => match outcome? {
+                    None => break,
+                    Some(event) => event,
+                },
             };
             count += 1;
             self.take(event, &mut initial)?;
@@ -152,13 +150,9 @@ impl<K: Object> Reflector<K> {
         Ok(())
     }
 
-    fn take(
-        &mut self,
-        event: WatchEvent<K>,
-        initial: &mut Option<BTreeMap<apimachinery::ObjectKey, K>>,
-    ) -> Result<(), Failure> {
+    fn take(&mut self, event: Event<K>, initial: &mut Option<BTreeMap<ObjectKey, K>>) -> Result<(), Failure> {
         match event {
-            WatchEvent::Added(mut object) | WatchEvent::Modified(mut object) => {
+            Event::Present(mut object) => {
                 object.trim();
                 match initial {
                     Some(objects) => {
@@ -167,26 +161,27 @@ impl<K: Object> Reflector<K> {
                     None => self.apply(object, Fate::Stays),
                 }
             }
-            WatchEvent::Deleted(object) => match initial {
+            Event::Gone(object) => match initial {
                 Some(objects) => {
                     objects.remove(&object.key());
                 }
                 None => self.apply(object, Fate::Goes),
             },
-            WatchEvent::Bookmark(bookmark) => {
-                let revision = bookmark.metadata.resource_version;
-                if initial.is_some() {
-                    if bookmark.metadata.annotations.get(INITIAL_EVENTS_END).is_none_or(|value| value != "true") {
-                        return Ok(());
-                    }
+            Event::Bookmark { revision, ends_list } => {
+                if initial.is_none() {
+                    self.cache.advance(number(&revision));
+                } else if ends_list {
                     self.cache.replace(initial.take().unwrap_or_default().into_values(), number(&revision));
                     self.backoff.reset();
                 } else {
-                    self.cache.advance(number(&revision));
+                    return Ok(());
                 }
                 self.position = Some(revision);
             }
-            WatchEvent::Error(status) => return Err(self.classify(kube::Error::Api(status))),
+            Event::Undecodable(error) => {
+                error!(path = self.source.path, %error, "object in watch cannot be decoded");
+            }
+            Event::Error(status) => return Err(self.classify(kube::Error::Api(status))),
         }
         Ok(())
     }
@@ -199,7 +194,7 @@ impl<K: Object> Reflector<K> {
         self.position = Some(revision);
     }
 
-    async fn watch(&self, timeout: u32) -> Result<Events<K>, Failure> {
+    async fn watch(&self, timeout: u32) -> Result<Events, Failure> {
         let params = WatchParams {
             label_selector: non_empty(&self.source.labels),
             field_selector: non_empty(&self.source.fields),
@@ -215,10 +210,7 @@ impl<K: Object> Reflector<K> {
             request.watch(&params, version)
         };
         let request = request.map_err(kube::Error::BuildRequest)?;
-        match self.client.request_events::<K>(request).await {
-            Ok(events) => Ok(Box::pin(events)),
-            Err(error) => Err(self.classify(error)),
-        }
+        Events::open(&self.client, request).await.map_err(|error| self.classify(error))
     }
 
     async fn list(&mut self) -> Result<(), Failure> {
@@ -286,3 +278,6 @@ fn non_empty(text: &str) -> Option<String> {
 fn number(revision: &str) -> u64 {
     revision.parse().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;
