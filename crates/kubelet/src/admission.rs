@@ -12,13 +12,13 @@ use crate::spec::forbidden_sysctl;
 
 /// A refusal: the pod fails with this reason and message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     pub reason: String,
     pub message: String,
 }
 
 /// What is on the node already.
-pub struct Load<'a> {
+pub(crate) struct Load<'a> {
     pub allocatable: &'a BTreeMap<String, Quantity>,
     /// Pods that hold resources, without the one in question.
     pub pods: &'a [std::sync::Arc<Pod>],
@@ -26,7 +26,7 @@ pub struct Load<'a> {
 }
 
 /// Takes the pod or says why not.
-pub fn admit(config: &Config, load: &Load<'_>, pod: &Pod) -> Result<(), Refusal> {
+pub(crate) fn admit(config: &Config, load: &Load<'_>, pod: &Pod) -> Result<(), Refusal> {
     let Some(spec) = &pod.spec else { return Ok(()) };
     if let Some(os) = spec.os.as_ref().filter(|os| os.name != "linux") {
         return Err(refusal(

@@ -9,7 +9,7 @@ use cri::LinuxResources;
 
 /// The mounted hierarchies.
 #[derive(Clone, Debug, Default)]
-pub struct Cgroups {
+pub(crate) struct Cgroups {
     /// Version 1 hierarchies by controllers.
     v1: Vec<(Vec<String>, PathBuf)>,
     /// The version 2 hierarchy, and whether controllers are in it.
@@ -18,7 +18,7 @@ pub struct Cgroups {
 
 impl Cgroups {
     /// Finds what this machine has.
-    pub fn discover() -> io::Result<Self> {
+    pub(crate) fn discover() -> io::Result<Self> {
         Ok(Self::parse(&std::fs::read_to_string("/proc/self/mountinfo")?, |root| {
             let controllers = std::fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
             controllers.split_whitespace().any(|name| name == "memory" || name == "cpu")
@@ -51,7 +51,7 @@ impl Cgroups {
     }
 
     /// Makes a pod's cgroup, with its parents, and sets its limits.
-    pub fn create(&self, path: &str, limits: &LinuxResources) -> io::Result<()> {
+    pub(crate) fn create(&self, path: &str, limits: &LinuxResources) -> io::Result<()> {
         let relative = Path::new(path.trim_start_matches('/'));
         for (controllers, mount) in &self.v1 {
             let dir = mount.join(relative);
@@ -90,7 +90,7 @@ impl Cgroups {
     }
 
     /// Removes a pod's cgroup and what is left below it, in every hierarchy.
-    pub fn remove(&self, path: &str) -> io::Result<()> {
+    pub(crate) fn remove(&self, path: &str) -> io::Result<()> {
         let relative = Path::new(path.trim_start_matches('/'));
         let mounts = self.v1.iter().map(|(_, mount)| mount).chain(self.v2.iter().map(|(mount, _)| mount));
         for mount in mounts {

@@ -12,14 +12,14 @@ use crate::qos;
 
 /// Objects of the pod's namespace, by name. An absent entry is an object that does not exist.
 #[derive(Clone, Debug, Default)]
-pub struct Objects {
+pub(crate) struct Objects {
     pub config_maps: HashMap<String, Arc<ConfigMap>>,
     pub secrets: HashMap<String, Arc<Secret>>,
 }
 
 /// What the node and the sandbox contribute.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub(crate) struct Facts {
     pub node_name: String,
     pub pod_ips: Vec<String>,
     pub host_ips: Vec<String>,
@@ -29,7 +29,7 @@ pub struct Facts {
 
 /// Why an environment (or a file of the downward API) cannot be made; the text is the container's message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EnvError {
+pub(crate) enum EnvError {
     #[error("configmap {0:?} not found")]
     NoConfigMap(String),
     #[error("secret {0:?} not found")]
@@ -45,7 +45,7 @@ pub enum EnvError {
 }
 
 /// The objects a container's environment needs: config maps and secrets, by name.
-pub fn references(container: &Container) -> (Vec<String>, Vec<String>) {
+pub(crate) fn references(container: &Container) -> (Vec<String>, Vec<String>) {
     let mut config_maps = Vec::new();
     let mut secrets = Vec::new();
     for source in container.env_from.iter().flatten() {
@@ -60,7 +60,7 @@ pub fn references(container: &Container) -> (Vec<String>, Vec<String>) {
 }
 
 /// The environment, in an order in which later entries could refer to earlier ones.
-pub fn environment(
+pub(crate) fn environment(
     pod: &Pod,
     container: &Container,
     facts: &Facts,
@@ -173,13 +173,13 @@ fn from_source(
 }
 
 /// A container of the pod by name, of any kind but ephemeral.
-pub fn find_container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+pub(crate) fn find_container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     let spec = pod.spec.as_ref()?;
     spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|container| container.name == name)
 }
 
 /// A field of the pod for `fieldRef`.
-pub fn field_value(pod: &Pod, path: &str, facts: &Facts) -> Result<String, EnvError> {
+pub(crate) fn field_value(pod: &Pod, path: &str, facts: &Facts) -> Result<String, EnvError> {
     let meta = &pod.metadata;
     let spec = pod.spec.as_ref();
     let subscript = |map: &Option<BTreeMap<String, String>>, key: &str| {
@@ -239,7 +239,7 @@ fn go_quote(text: &str) -> String {
 }
 
 /// A container's resource for `resourceFieldRef`, divided and rounded up.
-pub fn resource_value(container: &Container, resource: &str, divisor: Option<&str>, facts: &Facts) -> Result<String, EnvError> {
+pub(crate) fn resource_value(container: &Container, resource: &str, divisor: Option<&str>, facts: &Facts) -> Result<String, EnvError> {
     let unsupported = || EnvError::Resource(resource.to_owned());
     let (kind, name) = resource.split_once('.').ok_or_else(unsupported)?;
     let resources = container.resources.as_ref();
@@ -263,7 +263,7 @@ pub fn resource_value(container: &Container, resource: &str, divisor: Option<&st
 }
 
 /// Replaces `$(NAME)` by the variable's value; `$$` stands for `$`; an unknown name is left as it is.
-pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
+pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(position) = rest.find('$') {
@@ -300,7 +300,7 @@ pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
 }
 
 /// Expands a command or its arguments from a finished environment.
-pub fn expand_all(list: &Option<Vec<String>>, env: &[(String, String)]) -> Vec<String> {
+pub(crate) fn expand_all(list: &Option<Vec<String>>, env: &[(String, String)]) -> Vec<String> {
     let lookup = |name: &str| env.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone());
     list.iter().flatten().map(|text| expand(text, lookup)).collect()
 }

@@ -4,13 +4,13 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 
 /// `name_namespace(uid)`. Upstream: pkg/kubelet/util/format `Pod`.
-pub fn pod_full_name(pod: &Pod) -> String {
+pub(crate) fn pod_full_name(pod: &Pod) -> String {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     format!("{}_{}({})", text(&pod.metadata.name), text(&pod.metadata.namespace), text(&pod.metadata.uid))
 }
 
 /// A duration as Go's `time.Duration.String` prints it: `1m30s`, `1.5s`, `250ms`, `0s`.
-pub fn go_duration(duration: SignedDuration) -> String {
+pub(crate) fn go_duration(duration: SignedDuration) -> String {
     let nanos = duration.as_nanos();
     let sign = if nanos < 0 { "-" } else { "" };
     let nanos = nanos.unsigned_abs();
@@ -44,7 +44,7 @@ fn fraction(value: u128, scale: u128) -> String {
 }
 
 /// A list of strings as Go's `%v` prints it: `[a b]`.
-pub fn go_list(list: &[String]) -> String {
+pub(crate) fn go_list(list: &[String]) -> String {
     format!("[{}]", list.join(" "))
 }
 

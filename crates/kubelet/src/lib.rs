@@ -22,6 +22,7 @@ mod objects;
 mod pod;
 mod prober;
 mod qos;
+mod server;
 mod shared;
 mod spec;
 mod volumes;
@@ -29,3 +30,4 @@ mod worker;
 
 pub use config::Config;
 pub use kubelet::{Kubelet, Parts, StartError};
+pub use server::{ApiAuthorizer, Authorizer, Body, User};

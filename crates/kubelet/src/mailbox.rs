@@ -9,14 +9,14 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     letters: Mutex<Letters>,
     notify: Notify,
 }
 
 /// Everything that came since it was last emptied.
 #[derive(Debug, Default)]
-pub struct Letters {
+pub(crate) struct Letters {
     /// The newest state of the pod in the API.
     pub pod: Option<Arc<Pod>>,
     pub gone: bool,
@@ -32,13 +32,13 @@ pub struct Letters {
 // === impl Mailbox ===
 
 impl Mailbox {
-    pub fn post(&self, write: impl FnOnce(&mut Letters)) {
+    pub(crate) fn post(&self, write: impl FnOnce(&mut Letters)) {
         write(&mut self.letters.lock());
         self.notify.notify_one();
     }
 
     /// Waits for something and takes all there is. Only one reader.
-    pub async fn take(&self) -> Letters {
+    pub(crate) async fn take(&self) -> Letters {
         loop {
             {
                 let mut letters = self.letters.lock();

@@ -18,14 +18,14 @@ use crate::mailbox::Mailbox;
 const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All objects that are watched now.
-pub struct Objects {
+pub(crate) struct Objects {
     config_maps: Watched<ConfigMap>,
     secrets: Watched<Secret>,
 }
 
 /// The objects of one pod; dropping it ends the watches that no other pod needs.
 #[derive(Clone, Default)]
-pub struct PodObjects {
+pub(crate) struct PodObjects {
     config_maps: HashMap<String, Arc<Entry<ConfigMap>>>,
     secrets: HashMap<String, Arc<Entry<Secret>>>,
 }
@@ -33,7 +33,7 @@ pub struct PodObjects {
 /// A kind's object could not be read in time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("failed to sync {kind} cache: timed out waiting for the condition")]
-pub struct SyncError {
+pub(crate) struct SyncError {
     kind: &'static str,
 }
 
@@ -54,12 +54,12 @@ struct Entry<K: Object> {
 // === impl Objects ===
 
 impl Objects {
-    pub fn new(client: &Client, supervisor: &Supervisor) -> Self {
+    pub(crate) fn new(client: &Client, supervisor: &Supervisor) -> Self {
         Objects { config_maps: Watched::new(client, supervisor), secrets: Watched::new(client, supervisor) }
     }
 
     /// Makes `held` cover everything the pod refers to; the mailbox hears of changes.
-    pub fn cover(&self, held: &mut PodObjects, pod: &Pod, mailbox: &Arc<Mailbox>) {
+    pub(crate) fn cover(&self, held: &mut PodObjects, pod: &Pod, mailbox: &Arc<Mailbox>) {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let (config_maps, secrets) = references(pod);
         for name in config_maps {
@@ -75,16 +75,16 @@ impl Objects {
 
 impl PodObjects {
     /// The object, `None` when there is none of that name.
-    pub async fn config_map(&self, name: &str) -> Result<Option<Arc<ConfigMap>>, SyncError> {
+    pub(crate) async fn config_map(&self, name: &str) -> Result<Option<Arc<ConfigMap>>, SyncError> {
         read(self.config_maps.get(name), "configmap").await
     }
 
-    pub async fn secret(&self, name: &str) -> Result<Option<Arc<Secret>>, SyncError> {
+    pub(crate) async fn secret(&self, name: &str) -> Result<Option<Arc<Secret>>, SyncError> {
         read(self.secrets.get(name), "secret").await
     }
 
     /// Those of the names that exist.
-    pub async fn collect(&self, config_maps: &[String], secrets: &[String]) -> Result<env::Objects, SyncError> {
+    pub(crate) async fn collect(&self, config_maps: &[String], secrets: &[String]) -> Result<env::Objects, SyncError> {
         let mut objects = env::Objects::default();
         for name in config_maps {
             if let Some(map) = self.config_map(name).await? {

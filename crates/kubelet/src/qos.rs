@@ -17,17 +17,17 @@ const SHARES_PER_CPU: i64 = 1024;
 const QUOTA_PERIOD: i64 = 100_000;
 const MIN_QUOTA: i64 = 1_000;
 
-pub const GUARANTEED: &str = "Guaranteed";
-pub const BURSTABLE: &str = "Burstable";
-pub const BEST_EFFORT: &str = "BestEffort";
+pub(crate) const GUARANTEED: &str = "Guaranteed";
+pub(crate) const BURSTABLE: &str = "Burstable";
+pub(crate) const BEST_EFFORT: &str = "BestEffort";
 
 /// A resource's amount, zero where absent or malformed.
-pub fn amount(list: Option<&ResourceList>, name: &str) -> Quantity {
+pub(crate) fn amount(list: Option<&ResourceList>, name: &str) -> Quantity {
     list.and_then(|list| list.get(name)).and_then(|quantity| quantity.0.parse().ok()).unwrap_or(Quantity::ZERO)
 }
 
 /// What a container asks for; a limit stands for an absent request.
-pub fn request(resources: Option<&ResourceRequirements>, name: &str) -> Quantity {
+pub(crate) fn request(resources: Option<&ResourceRequirements>, name: &str) -> Quantity {
     let Some(resources) = resources else { return Quantity::ZERO };
     let asked = amount(resources.requests.as_ref(), name);
     if asked.is_zero() && resources.requests.as_ref().is_none_or(|requests| !requests.contains_key(name)) {
@@ -36,12 +36,12 @@ pub fn request(resources: Option<&ResourceRequirements>, name: &str) -> Quantity
     asked
 }
 
-pub fn limit(resources: Option<&ResourceRequirements>, name: &str) -> Quantity {
+pub(crate) fn limit(resources: Option<&ResourceRequirements>, name: &str) -> Quantity {
     amount(resources.and_then(|resources| resources.limits.as_ref()), name)
 }
 
 /// The pod's class.
-pub fn class_of(pod: &Pod) -> &'static str {
+pub(crate) fn class_of(pod: &Pod) -> &'static str {
     let Some(spec) = &pod.spec else { return BEST_EFFORT };
     if let Some(resources) = spec.resources.as_ref().filter(|own| own.requests.is_some() || own.limits.is_some()) {
         return class_of_resources(std::iter::once(Some(resources)));
@@ -68,7 +68,7 @@ fn class_of_resources<'a>(all: impl Iterator<Item = Option<&'a ResourceRequireme
 }
 
 /// The pod's cgroup as a path below each hierarchy's mount. Upstream's cgroupfs driver names it the same way.
-pub fn cgroup_of(root: &str, pod: &Pod) -> String {
+pub(crate) fn cgroup_of(root: &str, pod: &Pod) -> String {
     let root = root.trim_end_matches('/');
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     match class_of(pod) {
@@ -79,7 +79,7 @@ pub fn cgroup_of(root: &str, pod: &Pod) -> String {
 }
 
 /// How readily the kernel kills a container's processes when memory runs out.
-pub fn oom_score_adjust(pod: &Pod, container: &Container, memory_capacity: i64) -> i32 {
+pub(crate) fn oom_score_adjust(pod: &Pod, container: &Container, memory_capacity: i64) -> i32 {
     if pod.spec.as_ref().and_then(|spec| spec.priority).is_some_and(|priority| priority >= 2_000_000_000) {
         return -997;
     }
@@ -96,7 +96,7 @@ pub fn oom_score_adjust(pod: &Pod, container: &Container, memory_capacity: i64) 
 }
 
 /// CPU weight on the scale of cgroup v1.
-pub fn shares(milli_cpu: i64) -> i64 {
+pub(crate) fn shares(milli_cpu: i64) -> i64 {
     if milli_cpu <= 0 {
         return MIN_SHARES;
     }
@@ -104,12 +104,12 @@ pub fn shares(milli_cpu: i64) -> i64 {
 }
 
 /// CPU time in each period, absent without a limit.
-pub fn quota(milli_cpu: i64) -> Option<i64> {
+pub(crate) fn quota(milli_cpu: i64) -> Option<i64> {
     (milli_cpu > 0).then(|| (milli_cpu.saturating_mul(QUOTA_PERIOD) / 1000).max(MIN_QUOTA))
 }
 
 /// A container's limits for the runtime.
-pub fn container_resources(pod: &Pod, container: &Container, memory_capacity: i64, pids_limit: Option<i64>) -> LinuxResources {
+pub(crate) fn container_resources(pod: &Pod, container: &Container, memory_capacity: i64, pids_limit: Option<i64>) -> LinuxResources {
     let resources = container.resources.as_ref();
     let cpu_quota = quota(limit(resources, "cpu").milli_value());
     let memory = limit(resources, "memory").value();
@@ -138,7 +138,7 @@ pub fn container_resources(pod: &Pod, container: &Container, memory_capacity: i6
 }
 
 /// The limits of the whole pod's cgroup.
-pub fn pod_resources(pod: &Pod, pids_limit: Option<i64>) -> LinuxResources {
+pub(crate) fn pod_resources(pod: &Pod, pids_limit: Option<i64>) -> LinuxResources {
     let total = |name: &str, of: fn(Option<&ResourceRequirements>, &str) -> Quantity| pod_total(pod, name, of);
     let cpu_request = total("cpu", request).milli_value();
     let limited = |name: &str| {
@@ -162,7 +162,7 @@ pub fn pod_resources(pod: &Pod, pids_limit: Option<i64>) -> LinuxResources {
 
 /// A resource summed over a pod: its containers and sidecars together, or the largest init container with the
 /// sidecars started before it, whichever is more; plus overhead. Upstream: `resourcehelper.PodRequests`.
-pub fn pod_total(pod: &Pod, name: &str, of: fn(Option<&ResourceRequirements>, &str) -> Quantity) -> Quantity {
+pub(crate) fn pod_total(pod: &Pod, name: &str, of: fn(Option<&ResourceRequirements>, &str) -> Quantity) -> Quantity {
     let Some(spec) = &pod.spec else { return Quantity::ZERO };
     let overhead = amount(spec.overhead.as_ref(), name);
     if let Some(own) = &spec.resources {

@@ -86,7 +86,7 @@ pub(crate) struct ContainerView {
 
 impl Shared {
     /// What the environment and downward API volumes tell of the node and a sandbox.
-    pub fn facts(&self, pod_ips: &[String]) -> Facts {
+    pub(crate) fn facts(&self, pod_ips: &[String]) -> Facts {
         Facts {
             node_name: self.config.node_name.clone(),
             pod_ips: pod_ips.to_vec(),
@@ -99,31 +99,31 @@ impl Shared {
 // === impl Pods ===
 
 impl Pods {
-    pub fn get(&self, uid: &str) -> Option<Arc<PodEntry>> {
+    pub(crate) fn get(&self, uid: &str) -> Option<Arc<PodEntry>> {
         self.entries.read().get(uid).cloned()
     }
 
-    pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<PodEntry>> {
+    pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<Arc<PodEntry>> {
         let entries = self.entries.read();
         let mut same = entries.values().filter(|entry| entry.namespace == namespace && entry.name == name);
         // A successor of the same name can exist while its predecessor is still coming down.
         same.clone().find(|entry| entry.view.read().pod.metadata.deletion_timestamp.is_none()).or_else(|| same.next()).cloned()
     }
 
-    pub fn insert(&self, entry: Arc<PodEntry>) {
+    pub(crate) fn insert(&self, entry: Arc<PodEntry>) {
         self.entries.write().insert(entry.uid.clone(), entry);
     }
 
-    pub fn remove(&self, uid: &str) {
+    pub(crate) fn remove(&self, uid: &str) {
         self.entries.write().remove(uid);
     }
 
-    pub fn all(&self) -> Vec<Arc<PodEntry>> {
+    pub(crate) fn all(&self) -> Vec<Arc<PodEntry>> {
         self.entries.read().values().cloned().collect()
     }
 
     /// Pods that hold resources of the node.
-    pub fn holding(&self) -> Vec<Arc<Pod>> {
+    pub(crate) fn holding(&self) -> Vec<Arc<Pod>> {
         let entries = self.entries.read();
         let views = entries.values().map(|entry| entry.view.read());
         views.filter(|view| view.holds).map(|view| view.pod.clone()).collect()

@@ -21,7 +21,7 @@ const BATCH: usize = 32 * 1024;
 const MAX_RECORD: u64 = 1 << 20;
 
 /// What to read, and how to know that nothing more will come.
-pub struct Source {
+pub(crate) struct Source {
     pub path: PathBuf,
     /// Changes whenever the container may have ended.
     pub changed: watch::Receiver<u64>,
@@ -45,7 +45,7 @@ struct Writer {
 }
 
 /// Sends the log; ends at its end, or with `follow` at the container's. An error is the caller's to report.
-pub async fn stream(mut source: Source, options: LogOptions, sender: mpsc::Sender<Result<Bytes, io::Error>>) {
+pub(crate) async fn stream(mut source: Source, options: LogOptions, sender: mpsc::Sender<Result<Bytes, io::Error>>) {
     if let Err(error) = run(&mut source, options, &sender).await {
         // The reader may have gone, which is no error.
         let _gone = sender.send(Err(error)).await;

@@ -8,9 +8,9 @@ mod rotate;
 
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 
-pub use follow::{Source, stream};
-pub use options::{LogOptions, OptionsError};
-pub use rotate::{Rotation, rotate};
+pub(crate) use follow::{Source, stream};
+pub(crate) use options::LogOptions;
+pub(crate) use rotate::{Rotation, rotate};
 
 use self::record::Record;
 

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogOptions {
+pub(crate) struct LogOptions {
     pub follow: bool,
     pub previous: bool,
     pub timestamps: bool,
@@ -16,11 +16,11 @@ pub struct LogOptions {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct OptionsError(String);
+pub(crate) struct OptionsError(String);
 
 impl LogOptions {
     /// From a request's query.
-    pub fn parse(query: &[(String, String)], now: Timestamp) -> Result<Self, OptionsError> {
+    pub(crate) fn parse(query: &[(String, String)], now: Timestamp) -> Result<Self, OptionsError> {
         let mut options = LogOptions::default();
         let bad = |name: &str, value: &str| OptionsError(format!("invalid value {value:?} for {name}"));
         let flag = |value: &str| matches!(value, "" | "1" | "true" | "True" | "TRUE" | "t" | "T");

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record<'a> {
+pub(super) struct Record<'a> {
     pub time: &'a str,
     pub stdout: bool,
     /// Ends a line of the container's; otherwise the line goes on in the next record.
@@ -13,7 +13,7 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// Reads a line, with or without its newline. Lines of another form are skipped by the caller.
-    pub fn parse(line: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let (time, rest) = split(line)?;
         let (stream, rest) = split(rest)?;
@@ -27,7 +27,7 @@ impl<'a> Record<'a> {
         Some(Record { time: std::str::from_utf8(time).ok()?, stdout, full, text })
     }
 
-    pub fn at(&self) -> Option<Timestamp> {
+    pub(super) fn at(&self) -> Option<Timestamp> {
         self.time.parse().ok()
     }
 }

@@ -8,14 +8,14 @@ use jiff::Timestamp;
 
 /// What a check of one file came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rotation {
+pub(crate) enum Rotation {
     NotNeeded,
     /// Renamed; the runtime has to open the file anew. `undo` is the new name, in case it cannot.
     Rotated { renamed: PathBuf },
 }
 
 /// Rotates the file if it is too large, keeping `max_files` files including the new one.
-pub fn rotate(path: &Path, max_size: u64, max_files: u32, now: Timestamp) -> io::Result<Rotation> {
+pub(crate) fn rotate(path: &Path, max_size: u64, max_files: u32, now: Timestamp) -> io::Result<Rotation> {
     let size = match std::fs::metadata(path) {
         Ok(meta) => meta.len(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Rotation::NotNeeded),

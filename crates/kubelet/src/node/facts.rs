@@ -21,7 +21,7 @@ pub(crate) struct MachineFacts {
 }
 
 impl MachineFacts {
-    pub fn read(config: &Config, runtime_version: &(String, String)) -> Self {
+    pub(crate) fn read(config: &Config, runtime_version: &(String, String)) -> Self {
         let memory = memory_total().unwrap_or(0);
         let disk = nix::sys::statvfs::statvfs(&config.root_dir)
             .map(|stat| i64::try_from(stat.blocks() as u64 * stat.fragment_size() as u64).unwrap_or(0))

@@ -4,13 +4,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 /// Restart back-off of containers and of image pulls start here.
-pub const INITIAL: SignedDuration = SignedDuration::from_secs(10);
+pub(super) const INITIAL: SignedDuration = SignedDuration::from_secs(10);
 /// And end here.
-pub const MAXIMUM: SignedDuration = SignedDuration::from_secs(300);
+pub(super) const MAXIMUM: SignedDuration = SignedDuration::from_secs(300);
 
 /// The delay in force and when it was last raised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     entry: Option<Entry>,
 }
 
@@ -22,19 +22,19 @@ struct Entry {
 
 impl Backoff {
     /// The delay now in force, zero when there was no failure yet.
-    pub fn delay(&self) -> SignedDuration {
+    pub(crate) fn delay(&self) -> SignedDuration {
         self.entry.as_ref().map_or(SignedDuration::ZERO, |entry| entry.delay)
     }
 
     /// Until when the thing that happened at `event` has to wait; `None` when it need not.
-    pub fn wait_until(&self, event: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn wait_until(&self, event: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let entry = self.entry.as_ref().filter(|entry| !expired(entry, event))?;
         let until = event.checked_add(entry.delay).ok()?;
         (until > now).then_some(until)
     }
 
     /// Raises the delay: the thing is being tried again.
-    pub fn next(&mut self, now: Timestamp) {
+    pub(crate) fn next(&mut self, now: Timestamp) {
         let delay = match &self.entry {
             Some(entry) if !expired(entry, now) => (entry.delay + entry.delay).min(MAXIMUM),
             _ => INITIAL,
@@ -43,7 +43,7 @@ impl Backoff {
     }
 
     /// Forgets all failures.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.entry = None;
     }
 }

@@ -10,7 +10,7 @@ use super::probe::{ProbeKind, ProbeState};
 
 /// Which list of the pod's spec a container comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Runs to completion before the next one.
     Init,
     /// An init container with restartPolicy Always: starts in order, runs beside the others, stops last.
@@ -21,7 +21,7 @@ pub enum Role {
 
 /// One container: its spec, its present life and its last one.
 #[derive(Clone, Debug)]
-pub struct Container {
+pub(crate) struct Container {
     pub spec: Arc<Spec>,
     pub role: Role,
     pub image: Image,
@@ -41,7 +41,7 @@ pub struct Container {
 
 /// The image for the next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Image {
+pub(crate) enum Image {
     Unknown,
     Ensuring,
     Ready(ImageReady),
@@ -51,14 +51,14 @@ pub enum Image {
 
 /// An image that is on the node.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ImageReady {
+pub(crate) struct ImageReady {
     /// What the runtime starts a container from.
     pub reference: String,
 }
 
 /// A container's present life.
 #[derive(Clone, Debug)]
-pub enum Run {
+pub(crate) enum Run {
     /// No life yet, or (after `previous`) waiting for the next.
     Idle,
     /// Create and start are under way.
@@ -71,7 +71,7 @@ pub enum Run {
 
 /// A running container.
 #[derive(Clone, Debug)]
-pub struct Alive {
+pub(crate) struct Alive {
     pub life: Life,
     /// A kill is under way.
     pub kill: Option<Kill>,
@@ -79,7 +79,7 @@ pub struct Alive {
 
 /// What stays true of a container after its end.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Life {
+pub(crate) struct Life {
     pub id: String,
     pub started: Timestamp,
     /// The image's name and identity as the runtime reports them.
@@ -90,7 +90,7 @@ pub struct Life {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct LinuxUser {
+pub(crate) struct LinuxUser {
     pub uid: i64,
     pub gid: i64,
     pub supplemental_groups: Vec<i64>,
@@ -98,7 +98,7 @@ pub struct LinuxUser {
 
 /// A kill that was ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kill {
+pub(crate) struct Kill {
     pub deadline: Timestamp,
     /// A restart follows at once, whatever the exit code.
     pub restart: bool,
@@ -106,7 +106,7 @@ pub struct Kill {
 
 /// The end of a life.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     pub life: Life,
     pub exit: Exit,
     /// It was told to stop because its spec changed or a probe failed: restart regardless of the policy.
@@ -115,7 +115,7 @@ pub struct Ended {
 
 /// How a container's first process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Exit {
+pub(crate) struct Exit {
     pub code: i32,
     pub signal: Option<i32>,
     pub finished: Timestamp,
@@ -125,7 +125,7 @@ pub struct Exit {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
+pub(crate) enum Hook {
     Absent,
     Pending,
     Running,
@@ -135,7 +135,7 @@ pub enum Hook {
 // === impl Container ===
 
 impl Container {
-    pub fn new(spec: Arc<Spec>, role: Role) -> Self {
+    pub(crate) fn new(spec: Arc<Spec>, role: Role) -> Self {
         Container {
             spec,
             role,
@@ -152,22 +152,22 @@ impl Container {
         }
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.spec.name
     }
 
-    pub fn image_name(&self) -> &str {
+    pub(crate) fn image_name(&self) -> &str {
         self.spec.image.as_deref().unwrap_or_default()
     }
 
-    pub fn alive(&self) -> Option<&Alive> {
+    pub(crate) fn alive(&self) -> Option<&Alive> {
         match &self.run {
             Run::Running(alive) => Some(alive),
             _ => None,
         }
     }
 
-    pub fn ended(&self) -> Option<&Ended> {
+    pub(crate) fn ended(&self) -> Option<&Ended> {
         match &self.run {
             Run::Ended(ended) => Some(ended),
             _ => None,
@@ -175,27 +175,27 @@ impl Container {
     }
 
     /// The end of the last life, whether or not the next is being prepared.
-    pub fn last_end(&self) -> Option<&Ended> {
+    pub(crate) fn last_end(&self) -> Option<&Ended> {
         self.ended().or(self.previous.as_ref())
     }
 
     /// Neither running nor about to.
-    pub fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         !matches!(self.run, Run::Starting | Run::Running(_))
     }
 
     /// An init container that did its work.
-    pub fn completed(&self) -> bool {
+    pub(crate) fn completed(&self) -> bool {
         self.ended().is_some_and(|ended| ended.exit.code == 0 && !ended.restart)
     }
 
     /// It runs, its post-start hook returned and its startup probe (if any) passed.
-    pub fn started(&self) -> bool {
+    pub(crate) fn started(&self) -> bool {
         let hook = matches!(self.post_start, Hook::Absent | Hook::Done);
         self.alive().is_some() && hook && self.probes.iter().all(|(kind, state)| *kind != ProbeKind::Startup || state.passes())
     }
 
-    pub fn ready(&self) -> bool {
+    pub(crate) fn ready(&self) -> bool {
         match self.role {
             Role::Init => self.completed(),
             Role::Ephemeral => false,
@@ -206,7 +206,7 @@ impl Container {
     }
 
     /// Begins a life.
-    pub fn begin_life(&mut self, life: Life) {
+    pub(crate) fn begin_life(&mut self, life: Life) {
         self.begin_probes(life.started);
         self.post_start = match self.spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref()) {
             Some(_) => Hook::Pending,
@@ -229,7 +229,7 @@ impl Container {
     }
 
     /// Whether a new life follows an end with `code`, by the container's rules, its own policy, or the pod's.
-    pub fn restarts_after(&self, code: i32, pod_policy: &str) -> bool {
+    pub(crate) fn restarts_after(&self, code: i32, pod_policy: &str) -> bool {
         if self.role == Role::Ephemeral {
             return false;
         }
@@ -256,7 +256,7 @@ impl Container {
 }
 
 /// All containers of a pod's spec, in starting order: init containers, containers, ephemeral ones.
-pub fn containers_of(pod: &Pod) -> Vec<(Arc<Spec>, Role)> {
+pub(crate) fn containers_of(pod: &Pod) -> Vec<(Arc<Spec>, Role)> {
     let Some(spec) = &pod.spec else { return Vec::new() };
     let init = spec.init_containers.iter().flatten().map(|container| {
         let sidecar = container.restart_policy.as_deref() == Some("Always");

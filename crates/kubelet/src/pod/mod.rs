@@ -20,17 +20,17 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
 use container::{Container, Ended, Hook, Run};
-pub use container::{Exit, ImageReady, Life, LinuxUser, Role, containers_of};
-pub use probe::{Outcome, ProbeKind};
+pub(crate) use container::{Exit, ImageReady, Life, LinuxUser, Role, containers_of};
+pub(crate) use probe::{Outcome, ProbeKind};
 
 use informer::EventKind;
 
 /// Position of a container in the machine. Stable: containers are only ever appended.
-pub type Index = usize;
+pub(crate) type Index = usize;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// The pod as the API has it now.
     Pod(Arc<Pod>),
     /// The API no longer has it.
@@ -58,7 +58,7 @@ pub enum Input {
 
 /// A sandbox that is up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SandboxInfo {
+pub(crate) struct SandboxInfo {
     pub id: String,
     pub ips: Vec<String>,
     pub attempt: u32,
@@ -66,7 +66,7 @@ pub struct SandboxInfo {
 
 /// Why an image is not to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageFailure {
+pub(crate) struct ImageFailure {
     /// `ErrImagePull`, `ErrImageNeverPull`, `InvalidImageName`, …
     pub reason: &'static str,
     pub message: String,
@@ -74,7 +74,7 @@ pub struct ImageFailure {
 
 /// Why a container did not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StartFailure {
+pub(crate) struct StartFailure {
     /// `CreateContainerConfigError`, `CreateContainerError`, `RunContainerError`.
     pub reason: &'static str,
     pub message: String,
@@ -84,7 +84,7 @@ pub struct StartFailure {
 
 /// What the shell is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     SetUpVolumes,
     CreateSandbox { attempt: u32 },
     EnsureImage { container: Index },
@@ -105,7 +105,7 @@ pub enum Action {
 
 /// The facts about one pod.
 #[derive(Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     pub(crate) pod: Arc<Pod>,
     pub(crate) node: NodeFacts,
     pub(crate) containers: Vec<Container>,
@@ -128,7 +128,7 @@ pub struct Machine {
 
 /// What the status says about the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeFacts {
+pub(crate) struct NodeFacts {
     pub host_ips: Vec<String>,
 }
 
@@ -186,13 +186,13 @@ pub(crate) enum Cleanup {
 
 /// What the runtime still had of a pod when the node's agent started.
 #[derive(Clone, Debug, Default)]
-pub struct Adopted {
+pub(crate) struct Adopted {
     pub sandbox: Option<SandboxInfo>,
     pub containers: Vec<AdoptedContainer>,
 }
 
 #[derive(Clone, Debug)]
-pub struct AdoptedContainer {
+pub(crate) struct AdoptedContainer {
     pub name: String,
     pub attempt: u32,
     pub life: Life,
@@ -204,7 +204,7 @@ pub struct AdoptedContainer {
 
 impl Machine {
     /// A pod that this node sees for the first time since its agent started.
-    pub fn new(pod: Arc<Pod>, node: NodeFacts, adopted: Adopted, now: Timestamp) -> Self {
+    pub(crate) fn new(pod: Arc<Pod>, node: NodeFacts, adopted: Adopted, now: Timestamp) -> Self {
         let status = pod.status.clone().unwrap_or_default();
         let mut machine = Machine {
             containers: containers_of(&pod).into_iter().map(|(spec, role)| Container::new(spec, role)).collect(),
@@ -227,28 +227,20 @@ impl Machine {
         machine
     }
 
-    pub fn pod(&self) -> &Arc<Pod> {
+    pub(crate) fn pod(&self) -> &Arc<Pod> {
         &self.pod
     }
 
-    pub fn container(&self, index: Index) -> Option<&Container> {
+    pub(crate) fn container(&self, index: Index) -> Option<&Container> {
         self.containers.get(index)
     }
 
-    pub fn containers(&self) -> &[Container] {
+    pub(crate) fn containers(&self) -> &[Container] {
         &self.containers
     }
 
-    /// The sandbox that containers can be started in.
-    pub fn sandbox(&self) -> Option<&SandboxInfo> {
-        match &self.sandbox {
-            Sandbox::Ready(info) => Some(info),
-            _ => None,
-        }
-    }
-
     /// Any sandbox the runtime may still hold for it.
-    pub fn any_sandbox(&self) -> Option<&SandboxInfo> {
+    pub(crate) fn any_sandbox(&self) -> Option<&SandboxInfo> {
         match &self.sandbox {
             Sandbox::Ready(info) | Sandbox::Stopping(info) | Sandbox::Stopped(info) | Sandbox::StopFailed { info, .. } => Some(info),
             _ => None,
@@ -256,17 +248,17 @@ impl Machine {
     }
 
     /// Nothing more will ever come of it; its task can end.
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.cleanup == Cleanup::Finished
     }
 
     /// It was asked to come down.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stop.is_some()
     }
 
     /// It holds no resources of the node any more.
-    pub fn is_released(&self) -> bool {
+    pub(crate) fn is_released(&self) -> bool {
         !matches!(self.cleanup, Cleanup::NotYet)
     }
 

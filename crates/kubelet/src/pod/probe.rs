@@ -6,17 +6,17 @@ use k8s_openapi::api::core::v1::{Container, Probe};
 
 /// Which of the three probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ProbeKind {
+pub(crate) enum ProbeKind {
     Startup,
     Liveness,
     Readiness,
 }
 
 impl ProbeKind {
-    pub const ALL: [ProbeKind; 3] = [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness];
+    pub(crate) const ALL: [ProbeKind; 3] = [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness];
 
     /// As it begins an event's message.
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             ProbeKind::Startup => "Startup",
             ProbeKind::Liveness => "Liveness",
@@ -25,7 +25,7 @@ impl ProbeKind {
     }
 
     /// The container's probe of this kind.
-    pub fn of(self, container: &Container) -> Option<&Probe> {
+    pub(crate) fn of(self, container: &Container) -> Option<&Probe> {
         match self {
             ProbeKind::Startup => container.startup_probe.as_ref(),
             ProbeKind::Liveness => container.liveness_probe.as_ref(),
@@ -36,7 +36,7 @@ impl ProbeKind {
 
 /// What one probe run said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Success,
     /// Passed with something to say (a redirect to another host).
     Warning(String),
@@ -47,7 +47,7 @@ pub enum Outcome {
 
 /// The schedule and the counters of one probe of one running container.
 #[derive(Clone, Debug)]
-pub struct ProbeState {
+pub(crate) struct ProbeState {
     kind: ProbeKind,
     period: SignedDuration,
     failure_threshold: u32,
@@ -63,7 +63,7 @@ pub struct ProbeState {
 
 impl ProbeState {
     /// A probe of a container that started at `started`.
-    pub fn new(kind: ProbeKind, probe: &Probe, started: Timestamp) -> Self {
+    pub(crate) fn new(kind: ProbeKind, probe: &Probe, started: Timestamp) -> Self {
         let seconds = |value: Option<i32>, default: i32| SignedDuration::from_secs(i64::from(value.unwrap_or(default).max(0)));
         let count = |value: Option<i32>, default: i32| u32::try_from(value.unwrap_or(default)).unwrap_or(1).max(1);
         ProbeState {
@@ -81,25 +81,25 @@ impl ProbeState {
     }
 
     /// The value that counts: a readiness probe says no until it said yes, a liveness probe the other way round.
-    pub fn passes(&self) -> bool {
+    pub(crate) fn passes(&self) -> bool {
         self.result.unwrap_or(self.kind == ProbeKind::Liveness)
     }
 
     /// Takes over a result from before a restart of the node's agent.
-    pub fn assume(&mut self, result: bool) {
+    pub(crate) fn assume(&mut self, result: bool) {
         self.result = Some(result);
         self.last = Some(result);
         self.run = 1;
     }
 
     /// When to run it next, `None` while one runs or nothing is to be learnt.
-    pub fn due(&self) -> Option<Timestamp> {
+    pub(crate) fn due(&self) -> Option<Timestamp> {
         let settled = self.kind == ProbeKind::Startup && self.result == Some(true);
         (!self.in_flight && !self.on_hold && !settled).then_some(self.due)
     }
 
     /// Notes that it runs from now, if it is due.
-    pub fn begin(&mut self, now: Timestamp) -> bool {
+    pub(crate) fn begin(&mut self, now: Timestamp) -> bool {
         if self.due().is_none_or(|due| due > now) {
             return false;
         }
@@ -112,7 +112,7 @@ impl ProbeState {
     }
 
     /// Takes a result. True when the probe's value changed.
-    pub fn finish(&mut self, success: Option<bool>) -> bool {
+    pub(crate) fn finish(&mut self, success: Option<bool>) -> bool {
         self.in_flight = false;
         let Some(success) = success else { return false };
         if self.last == Some(success) {

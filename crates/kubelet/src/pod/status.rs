@@ -16,7 +16,7 @@ use super::*;
 pub(crate) const OWN_CONDITIONS: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 /// Begins every container id, as `containerd://` does elsewhere.
-pub const ID_SCHEME: &str = "tiphys://";
+pub(super) const ID_SCHEME: &str = "tiphys://";
 
 /// A condition's value before it has a transition time.
 struct Verdict {
@@ -35,7 +35,7 @@ impl Verdict {
 
 impl Machine {
     /// The status now. Keeps the conditions' transition times up to date.
-    pub fn status(&mut self, now: Timestamp) -> PodStatus {
+    pub(crate) fn status(&mut self, now: Timestamp) -> PodStatus {
         let terminal = self.is_terminal();
         let list = |roles: &[Role]| -> Option<Vec<ContainerStatus>> {
             let list: Vec<_> = self
@@ -74,7 +74,7 @@ impl Machine {
     }
 
     /// All containers have come to their last end (or never will begin).
-    pub fn is_terminal(&self) -> bool {
+    pub(crate) fn is_terminal(&self) -> bool {
         self.stop.is_some() && self.containers.iter().all(|container| container.is_down())
     }
 

@@ -19,7 +19,7 @@ const PULL_ERROR_SHOWN: SignedDuration = SignedDuration::from_secs(5);
 
 impl Machine {
     /// Takes one input and says everything that is to be done now.
-    pub fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Action> {
+    pub(crate) fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Action> {
         let mut out = Vec::new();
         self.note(input, now, &mut out);
         self.step(now, &mut out);
@@ -27,7 +27,7 @@ impl Machine {
     }
 
     /// When `Tick` is due at the latest.
-    pub fn next_wakeup(&self) -> Option<Timestamp> {
+    pub(crate) fn next_wakeup(&self) -> Option<Timestamp> {
         let mut times: Vec<Timestamp> = Vec::new();
         match &self.volumes {
             Volumes::Failed { retry, .. } if self.stop.is_none() => times.push(*retry),

@@ -13,7 +13,7 @@ use crate::pod::Outcome;
 
 const MAX_ANSWER: usize = 4096;
 
-pub async fn probe(host: &str, port: u16, service: &str, timeout: Duration) -> Outcome {
+pub(super) async fn probe(host: &str, port: u16, service: &str, timeout: Duration) -> Outcome {
     let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let within = crate::format::go_duration(jiff::SignedDuration::try_from(timeout).unwrap_or_default());
     let started = tokio::time::Instant::now();

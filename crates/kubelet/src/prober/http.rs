@@ -19,7 +19,7 @@ const MAX_BODY: usize = 10 * 1024;
 
 /// What to ask for.
 #[derive(Clone, Debug)]
-pub struct Get {
+pub(crate) struct Get {
     pub tls: bool,
     pub host: String,
     pub port: u16,
@@ -46,7 +46,7 @@ impl Get {
 }
 
 /// One probe: 200 to 399 is success.
-pub async fn probe(get: &Get, timeout: Duration) -> Outcome {
+pub(crate) async fn probe(get: &Get, timeout: Duration) -> Outcome {
     match tokio::time::timeout(timeout, follow(get.clone(), timeout)).await {
         Err(_) => Outcome::Failure(format!(
             "Get {:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
@@ -65,7 +65,7 @@ pub async fn probe(get: &Get, timeout: Duration) -> Outcome {
 }
 
 /// One GET for a hook: any answer will do.
-pub async fn hook(get: &Get, timeout: Duration) -> Result<(), String> {
+pub(crate) async fn hook(get: &Get, timeout: Duration) -> Result<(), String> {
     match tokio::time::timeout(timeout, send(get, timeout)).await {
         Err(_) => Err(format!("Get {:?}: context deadline exceeded", get.url())),
         Ok(answer) => answer.map(|_| ()),

@@ -17,7 +17,7 @@ use crate::pod::Outcome;
 const MAX_OUTPUT: usize = 10 * 1024;
 
 /// Runs the probe against a container of a pod with that address.
-pub async fn run(
+pub(crate) async fn run(
     runtime: &dyn cri::RuntimeService,
     probe: &Probe,
     container: &Container,

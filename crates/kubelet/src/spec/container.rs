@@ -12,7 +12,7 @@ use crate::{env, qos};
 
 /// What besides the spec decides how a container is made.
 #[derive(Clone, Debug, Default)]
-pub struct ContainerInputs {
+pub(crate) struct ContainerInputs {
     pub attempt: u32,
     /// The image as the runtime resolved it.
     pub image: String,
@@ -24,14 +24,14 @@ pub struct ContainerInputs {
 
 /// The user that the image itself names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ImageUser {
+pub(crate) struct ImageUser {
     pub uid: Option<i64>,
     pub username: String,
 }
 
 /// Why a container cannot be made as it is specified; the text is the container's message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SpecError {
+pub(crate) enum SpecError {
     #[error("container's runAsUser breaks non-root policy (pod: {pod:?}, container: {container})")]
     RootUser { pod: String, container: String },
     #[error("container has runAsNonRoot and image will run as root (pod: {pod:?}, container: {container})")]
@@ -41,7 +41,7 @@ pub enum SpecError {
 }
 
 /// The whole configuration of one container.
-pub fn container_config(config: &Config, pod: &Pod, container: &Container, inputs: ContainerInputs) -> Result<ContainerConfig, SpecError> {
+pub(crate) fn container_config(config: &Config, pod: &Pod, container: &Container, inputs: ContainerInputs) -> Result<ContainerConfig, SpecError> {
     verify_non_root(pod, container, &inputs.image_user)?;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let mut labels_map = cri::StringMap::new();

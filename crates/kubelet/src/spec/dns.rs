@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 /// What the host's own `resolv.conf` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostResolver {
+pub(crate) struct HostResolver {
     pub servers: Vec<String>,
     pub searches: Vec<String>,
     pub options: Vec<String>,
@@ -13,7 +13,7 @@ pub struct HostResolver {
 
 impl HostResolver {
     /// Reads the format of resolv.conf(5); what is not understood is skipped, as the C library does.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut resolver = HostResolver::default();
         for line in text.lines() {
             let line = line.trim();
@@ -37,7 +37,7 @@ impl HostResolver {
 
 /// The resolver configuration; `None` when `ClusterFirst` was asked for and the cluster has no DNS, in which case
 /// the host's is used and the user told.
-pub fn dns_config(pod: &Pod, cluster_dns: &[String], cluster_domain: &str, host: &HostResolver) -> (DnsConfig, bool) {
+pub(crate) fn dns_config(pod: &Pod, cluster_dns: &[String], cluster_domain: &str, host: &HostResolver) -> (DnsConfig, bool) {
     let spec = pod.spec.as_ref();
     let host_network = spec.and_then(|spec| spec.host_network) == Some(true);
     let policy = spec.and_then(|spec| spec.dns_policy.as_deref()).unwrap_or("ClusterFirst");

@@ -11,7 +11,7 @@ const MAX_HOSTNAME: usize = 63;
 const MAX_FQDN: usize = 64;
 
 /// The pod's hostname and, with a subdomain, the domain it is in.
-pub fn hostname_and_domain(pod: &Pod, cluster_domain: &str) -> (String, String) {
+pub(super) fn hostname_and_domain(pod: &Pod, cluster_domain: &str) -> (String, String) {
     let Some(spec) = &pod.spec else { return (String::new(), String::new()) };
     if let Some(name) = spec.hostname_override.as_deref().filter(|name| !name.is_empty()) {
         return (name.to_owned(), String::new());
@@ -48,7 +48,7 @@ pub(super) fn kernel_hostname(pod: &Pod, cluster_domain: &str) -> Result<String,
 }
 
 /// The content of the pod's `/etc/hosts`. With host network the host's own file comes first.
-pub fn hosts_file(pod: &Pod, cluster_domain: &str, pod_ips: &[String], host_file: Option<&str>) -> String {
+pub(crate) fn hosts_file(pod: &Pod, cluster_domain: &str, pod_ips: &[String], host_file: Option<&str>) -> String {
     let mut out = String::new();
     match host_file {
         Some(content) => {

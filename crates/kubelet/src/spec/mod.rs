@@ -6,23 +6,23 @@ mod dns;
 mod hosts;
 mod sandbox;
 
-pub use container::{ContainerInputs, ImageUser, container_config};
-pub use dns::{HostResolver, dns_config};
-pub use hosts::hosts_file;
-pub use sandbox::sandbox_config;
+pub(crate) use container::{ContainerInputs, ImageUser, container_config};
+pub(crate) use dns::{HostResolver, dns_config};
+pub(crate) use hosts::hosts_file;
+pub(crate) use sandbox::sandbox_config;
 pub(crate) use container::termination_path;
 pub(crate) use sandbox::{forbidden_sysctl, log_directory};
 
 /// Labels by which the runtime's objects are told to be a pod's. Upstream: pkg/kubelet/types/labels.go.
-pub mod labels {
-    pub const POD_NAME: &str = "io.kubernetes.pod.name";
-    pub const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
-    pub const POD_UID: &str = "io.kubernetes.pod.uid";
-    pub const CONTAINER_NAME: &str = "io.kubernetes.container.name";
+pub(crate) mod labels {
+    pub(crate) const POD_NAME: &str = "io.kubernetes.pod.name";
+    pub(crate) const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+    pub(crate) const POD_UID: &str = "io.kubernetes.pod.uid";
+    pub(crate) const CONTAINER_NAME: &str = "io.kubernetes.container.name";
     /// Annotations of containers.
-    pub const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
-    pub const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
-    pub const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+    pub(crate) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
+    pub(crate) const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
+    pub(crate) const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
     /// Which cluster's node made it, when several share a runtime.
-    pub const NODE: &str = "tiphys.dev/node";
+    pub(crate) const NODE: &str = "tiphys.dev/node";
 }

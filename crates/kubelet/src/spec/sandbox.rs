@@ -30,7 +30,7 @@ const SAFE_SYSCTLS: [&str; 14] = [
 ];
 
 /// What to ask the runtime for.
-pub fn sandbox_config(config: &Config, pod: &Pod, attempt: u32, dns: cri::DnsConfig) -> Result<PodSandboxConfig, String> {
+pub(crate) fn sandbox_config(config: &Config, pod: &Pod, attempt: u32, dns: cri::DnsConfig) -> Result<PodSandboxConfig, String> {
     let spec = pod.spec.clone().unwrap_or_default();
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let host_network = spec.host_network == Some(true);
@@ -82,7 +82,7 @@ pub fn sandbox_config(config: &Config, pod: &Pod, attempt: u32, dns: cri::DnsCon
 }
 
 /// Labels of a pod's sandbox: its own and those it is found by.
-pub fn sandbox_labels(config: &Config, pod: &Pod) -> StringMap {
+pub(super) fn sandbox_labels(config: &Config, pod: &Pod) -> StringMap {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let mut all = pod.metadata.labels.clone().unwrap_or_default();
     all.insert(labels::POD_NAME.to_owned(), text(&pod.metadata.name));

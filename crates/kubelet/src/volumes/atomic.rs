@@ -13,7 +13,7 @@ const DATA: &str = "..data";
 const NEW_DATA: &str = "..data_tmp";
 
 /// Makes `dir` hold exactly `payload`. False when it did already.
-pub fn write(dir: &Path, payload: &Payload, stamp: &str, group: Option<u32>) -> io::Result<bool> {
+pub(super) fn write(dir: &Path, payload: &Payload, stamp: &str, group: Option<u32>) -> io::Result<bool> {
     for path in payload.keys() {
         check_path(path).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     }

@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::Path;
 
 /// Makes sure the path is what its type says.
-pub fn prepare(path: &str, kind: &str) -> Result<(), String> {
+pub(super) fn prepare(path: &str, kind: &str) -> Result<(), String> {
     let target = Path::new(path);
     let meta = std::fs::metadata(target);
     let wrong = |what: &str| Err(format!("hostPath type check failed: {path} is not a {what}"));

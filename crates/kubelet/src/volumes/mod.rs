@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, ProjectedVolumeSourc
 use kube::Client;
 
 use self::payload::{Payload, Selection, mode_of};
-pub use self::mounts::{bind_sub_path, remove_all, tmpfs};
+pub(crate) use self::mounts::{bind_sub_path, remove_all, tmpfs};
 use self::tokens::Tokens;
 use crate::config::Config;
 use crate::env::Facts;
@@ -27,7 +27,7 @@ use crate::qos;
 
 /// Where a pod's volumes are.
 #[derive(Debug, Default)]
-pub struct PodVolumes {
+pub(crate) struct PodVolumes {
     places: HashMap<String, Place>,
     tokens: Tokens,
     /// When a token has to be fetched anew.
@@ -36,20 +36,20 @@ pub struct PodVolumes {
 
 /// What a volume's mounts lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     Directory { path: PathBuf, read_only: bool },
     Image { reference: String },
 }
 
 /// One volume could not be set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumeFailure {
+pub(crate) struct VolumeFailure {
     pub volume: String,
     pub error: String,
 }
 
 /// What setting up needs.
-pub struct VolumeCx<'a> {
+pub(crate) struct VolumeCx<'a> {
     pub config: &'a Config,
     pub client: &'a Client,
     pub images: &'a Arc<dyn cri::ImageService>,
@@ -58,12 +58,12 @@ pub struct VolumeCx<'a> {
 }
 
 /// Files that live in memory: secrets never reach the disk.
-pub fn memory_root(config: &Config) -> PathBuf {
+pub(crate) fn memory_root(config: &Config) -> PathBuf {
     config.root_dir.join("memory")
 }
 
 /// Prepares the directories that all pods share.
-pub fn prepare_node(config: &Config) -> io::Result<()> {
+pub(crate) fn prepare_node(config: &Config) -> io::Result<()> {
     std::fs::create_dir_all(config.pods_dir())?;
     std::fs::create_dir_all(&config.log_dir)?;
     let memory = memory_root(config);
@@ -79,17 +79,17 @@ pub fn prepare_node(config: &Config) -> io::Result<()> {
 // === impl PodVolumes ===
 
 impl PodVolumes {
-    pub fn place(&self, volume: &str) -> Option<&Place> {
+    pub(crate) fn place(&self, volume: &str) -> Option<&Place> {
         self.places.get(volume)
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 }
 
 /// Sets up all volumes, or brings those whose content comes from the API up to date.
-pub async fn set_up(cx: &VolumeCx<'_>, pod: &Pod, previous: &Tokens) -> Result<PodVolumes, Vec<VolumeFailure>> {
+pub(crate) async fn set_up(cx: &VolumeCx<'_>, pod: &Pod, previous: &Tokens) -> Result<PodVolumes, Vec<VolumeFailure>> {
     let mut done = PodVolumes { tokens: previous.clone(), ..PodVolumes::default() };
     let mut failures = Vec::new();
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
@@ -106,7 +106,7 @@ pub async fn set_up(cx: &VolumeCx<'_>, pod: &Pod, previous: &Tokens) -> Result<P
 }
 
 impl PodVolumes {
-    pub fn tokens(&self) -> &Tokens {
+    pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
     }
 }
@@ -273,7 +273,7 @@ fn token_access(pod: &Pod, default_mode: u32) -> (Option<u32>, u32) {
 }
 
 /// Removes everything that a pod has on this node besides its logs.
-pub fn tear_down(config: &Config, uid: &str) -> io::Result<()> {
+pub(crate) fn tear_down(config: &Config, uid: &str) -> io::Result<()> {
     // A UID names one directory; anything else would remove what is not the pod's.
     if uid.is_empty() || uid.contains('/') || uid == "." || uid == ".." {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a pod's UID"));

@@ -9,7 +9,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, mkdirat};
 
 /// Mounts a tmpfs, once.
-pub fn tmpfs(target: &Path, size: Option<i64>, mode: u32) -> io::Result<()> {
+pub(crate) fn tmpfs(target: &Path, size: Option<i64>, mode: u32) -> io::Result<()> {
     std::fs::create_dir_all(target)?;
     if is_mount_point(target)? {
         return Ok(());
@@ -23,7 +23,7 @@ pub fn tmpfs(target: &Path, size: Option<i64>, mode: u32) -> io::Result<()> {
 }
 
 /// A directory on another device than its parent.
-pub fn is_mount_point(path: &Path) -> io::Result<bool> {
+pub(super) fn is_mount_point(path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
     let own = std::fs::metadata(path)?;
     let Some(parent) = path.parent() else { return Ok(true) };
@@ -32,7 +32,7 @@ pub fn is_mount_point(path: &Path) -> io::Result<bool> {
 
 /// Binds a path inside a volume to `target`, never leaving the volume whatever links a container made in it, and
 /// making missing directories. What is bound is the open file itself, so a later swap changes nothing.
-pub fn bind_sub_path(volume: &Path, sub_path: &str, target: &Path) -> io::Result<()> {
+pub(crate) fn bind_sub_path(volume: &Path, sub_path: &str, target: &Path) -> io::Result<()> {
     let root = std::fs::File::open(volume)?;
     let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
     let how = |flags: OFlag| OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
@@ -72,7 +72,7 @@ pub fn bind_sub_path(volume: &Path, sub_path: &str, target: &Path) -> io::Result
 }
 
 /// Unmounts; what is not mounted is fine.
-pub fn unmount(path: &Path) -> io::Result<()> {
+pub(super) fn unmount(path: &Path) -> io::Result<()> {
     match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => Ok(()),
         Err(error) => Err(error.into()),
@@ -80,7 +80,7 @@ pub fn unmount(path: &Path) -> io::Result<()> {
 }
 
 /// Everything mounted below a directory, deepest first.
-pub fn mounts_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn mounts_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let text = std::fs::read_to_string("/proc/self/mountinfo")?;
     let mut found: Vec<PathBuf> = text
         .lines()
@@ -105,7 +105,7 @@ fn unescape(text: &str) -> PathBuf {
 
 /// Removes a directory with everything in it, unmounting first what is mounted there; never follows a mount that
 /// could not be undone.
-pub fn remove_all(dir: &Path) -> io::Result<()> {
+pub(crate) fn remove_all(dir: &Path) -> io::Result<()> {
     if !dir.exists() {
         return Ok(());
     }
@@ -119,7 +119,7 @@ pub fn remove_all(dir: &Path) -> io::Result<()> {
 }
 
 /// Gives a volume to a group: setgid directories, group access to everything. Upstream: pkg/volume/volume_linux.go.
-pub fn set_group(dir: &Path, group: u32, read_only: bool) -> io::Result<()> {
+pub(super) fn set_group(dir: &Path, group: u32, read_only: bool) -> io::Result<()> {
     use std::os::unix::fs::{PermissionsExt as _, lchown};
     let meta = std::fs::symlink_metadata(dir)?;
     lchown(dir, None, Some(group))?;

@@ -9,10 +9,10 @@ use k8s_openapi::api::core::v1::{
 use crate::env::{EnvError, Facts, field_value, find_container, resource_value};
 
 /// Files by relative path.
-pub type Payload = BTreeMap<String, File>;
+pub(super) type Payload = BTreeMap<String, File>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
+pub(super) struct File {
     pub content: Vec<u8>,
     pub mode: u32,
     /// Owned by this user instead of root.
@@ -21,7 +21,7 @@ pub struct File {
 
 /// Why a volume's files cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PayloadError {
+pub(super) enum PayloadError {
     #[error("configmap references non-existent config key: {0}")]
     ConfigKey(String),
     #[error("references non-existent secret key: {0}")]
@@ -35,19 +35,19 @@ pub enum PayloadError {
 }
 
 /// A selection of keys and where they go.
-pub struct Selection<'a> {
+pub(super) struct Selection<'a> {
     pub items: Option<&'a Vec<KeyToPath>>,
     pub default_mode: u32,
     pub optional: bool,
 }
 
-pub fn config_map(map: &ConfigMap, selection: &Selection<'_>) -> Result<Payload, PayloadError> {
+pub(super) fn config_map(map: &ConfigMap, selection: &Selection<'_>) -> Result<Payload, PayloadError> {
     let texts = map.data.iter().flatten().map(|(key, value)| (key.as_str(), value.as_bytes()));
     let binaries = map.binary_data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
     select(texts.chain(binaries).collect(), selection, PayloadError::ConfigKey)
 }
 
-pub fn secret(secret: &Secret, selection: &Selection<'_>) -> Result<Payload, PayloadError> {
+pub(super) fn secret(secret: &Secret, selection: &Selection<'_>) -> Result<Payload, PayloadError> {
     let all = secret.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
     select(all.collect(), selection, PayloadError::SecretKey)
 }
@@ -74,7 +74,7 @@ fn select(
     Ok(payload)
 }
 
-pub fn downward(pod: &Pod, items: &[DownwardAPIVolumeFile], default_mode: u32, facts: &Facts) -> Result<Payload, PayloadError> {
+pub(super) fn downward(pod: &Pod, items: &[DownwardAPIVolumeFile], default_mode: u32, facts: &Facts) -> Result<Payload, PayloadError> {
     let mut payload = Payload::new();
     for item in items {
         let text = if let Some(field) = &item.field_ref {
@@ -93,7 +93,7 @@ pub fn downward(pod: &Pod, items: &[DownwardAPIVolumeFile], default_mode: u32, f
 }
 
 /// Adds files to others; two sources of a projected volume must not want the same path.
-pub fn merge(into: &mut Payload, from: Payload) -> Result<(), PayloadError> {
+pub(super) fn merge(into: &mut Payload, from: Payload) -> Result<(), PayloadError> {
     for (path, file) in from {
         if into.insert(path, file).is_some() {
             return Err(PayloadError::Duplicate);
@@ -102,12 +102,12 @@ pub fn merge(into: &mut Payload, from: Payload) -> Result<(), PayloadError> {
     Ok(())
 }
 
-pub fn mode_of(own: Option<i32>, default: u32) -> u32 {
+pub(super) fn mode_of(own: Option<i32>, default: u32) -> u32 {
     own.and_then(|mode| u32::try_from(mode).ok()).map_or(default, |mode| mode & 0o777)
 }
 
 /// A relative path that stays where it is put.
-pub fn check_path(path: &str) -> Result<(), PayloadError> {
+pub(super) fn check_path(path: &str) -> Result<(), PayloadError> {
     let bad = path.is_empty()
         || path.len() > 4096
         || path.starts_with('/')

@@ -14,7 +14,7 @@ const MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
 
 /// The tokens of one pod, by volume and audience.
 #[derive(Clone, Default)]
-pub struct Tokens {
+pub(crate) struct Tokens {
     held: BTreeMap<(String, String), Held>,
 }
 
@@ -33,12 +33,12 @@ impl std::fmt::Debug for Tokens {
 
 impl Tokens {
     /// When the first of them has to be renewed.
-    pub fn next_refresh(&self) -> Option<Timestamp> {
+    pub(crate) fn next_refresh(&self) -> Option<Timestamp> {
         self.held.values().map(|held| held.renew).min()
     }
 
     /// The token held, or a new one when it is time; an old one that is still good outlives a failed renewal.
-    pub async fn get(
+    pub(crate) async fn get(
         &mut self,
         client: &Client,
         pod: &Pod,

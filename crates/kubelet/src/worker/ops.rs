@@ -44,11 +44,11 @@ pub(super) struct Cx {
 // === impl Cx ===
 
 impl Cx {
-    pub fn container(&self, index: Index) -> Arc<Container> {
+    pub(super) fn container(&self, index: Index) -> Arc<Container> {
         self.containers.get(index).cloned().unwrap_or_default()
     }
 
-    pub fn reference(&self, index: Option<Index>) -> ObjectReference {
+    pub(super) fn reference(&self, index: Option<Index>) -> ObjectReference {
         let mut about = informer::reference(&*self.pod);
         if let (Some(index), Some(container)) = (index, index.and_then(|index| self.containers.get(index))) {
             about.field_path = Some(field_path(self.roles.get(index).copied().unwrap_or(Role::Main), &container.name));
@@ -56,16 +56,16 @@ impl Cx {
         about
     }
 
-    pub fn event(&self, index: Option<Index>, kind: EventKind, reason: &str, message: impl Into<String>) {
+    pub(super) fn event(&self, index: Option<Index>, kind: EventKind, reason: &str, message: impl Into<String>) {
         self.shared.recorder.event(&self.reference(index), kind, reason, message);
     }
 
-    pub fn uid(&self) -> &str {
+    pub(super) fn uid(&self) -> &str {
         self.pod.metadata.uid.as_deref().unwrap_or_default()
     }
 
     /// Addresses under which the pod's containers are reached.
-    pub fn pod_ips(&self) -> Vec<String> {
+    pub(super) fn pod_ips(&self) -> Vec<String> {
         if self.pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true)) {
             return self.shared.config.host_ips();
         }

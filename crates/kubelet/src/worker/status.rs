@@ -38,7 +38,7 @@ pub(super) struct Publisher {
 struct Ignored {}
 
 impl Publisher {
-    pub fn new(pod: &Pod) -> Self {
+    pub(super) fn new(pod: &Pod) -> Self {
         let fresh = pod.status.as_ref().is_none_or(|status| status.start_time.is_none());
         Publisher {
             known: to_value(pod.status.as_ref()),
@@ -51,16 +51,16 @@ impl Publisher {
         }
     }
 
-    pub fn current(&self) -> Option<&PodStatus> {
+    pub(super) fn current(&self) -> Option<&PodStatus> {
         self.current.as_ref()
     }
 
     /// A write is under way or due.
-    pub fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         !self.stopped && (self.dirty || self.in_flight.is_some())
     }
 
-    pub fn wakeup(&self) -> Option<Timestamp> {
+    pub(super) fn wakeup(&self) -> Option<Timestamp> {
         if !self.dirty || self.in_flight.is_some() || self.stopped {
             return None;
         }
@@ -68,7 +68,7 @@ impl Publisher {
     }
 
     /// The status should be this. True when that is news.
-    pub fn propose(&mut self, status: PodStatus) -> bool {
+    pub(super) fn propose(&mut self, status: PodStatus) -> bool {
         if self.current.as_ref() == Some(&status) {
             return false;
         }
@@ -78,19 +78,19 @@ impl Publisher {
     }
 
     /// What came back through the watch.
-    pub fn saw(&mut self, pod: &Pod) {
+    pub(super) fn saw(&mut self, pod: &Pod) {
         if self.in_flight.is_none() {
             self.known = to_value(pod.status.as_ref());
         }
     }
 
     /// The object is gone; there is nothing to write to.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.stopped = true;
     }
 
     /// The write that is due now.
-    pub fn next_write(
+    pub(super) fn next_write(
         &mut self,
         client: &Client,
         pod: &Pod,
@@ -122,7 +122,7 @@ impl Publisher {
     }
 
     /// A write ended. True when the pod turned out to be gone.
-    pub fn written(&mut self, result: Result<(), WriteError>) -> bool {
+    pub(super) fn written(&mut self, result: Result<(), WriteError>) -> bool {
         let wanted = self.in_flight.take();
         match result {
             Ok(()) => {
