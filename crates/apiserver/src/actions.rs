@@ -26,10 +26,8 @@ use crate::reviews::{created, decode};
 type Entry = (&'static str, &'static str, &'static str, Arc<dyn Action>);
 
 pub(crate) fn all(issuer: Option<&Arc<dyn TokenIssuer>>) -> Vec<Entry> {
-    let mut all: Vec<Entry> = vec![
-        ("", "pods", "binding", Arc::new(BindPod)),
-        ("", "pods", "eviction", Arc::new(EvictPod)),
-    ];
+    let mut all: Vec<Entry> =
+        vec![("", "pods", "binding", Arc::new(BindPod)), ("", "pods", "eviction", Arc::new(EvictPod))];
     if let Some(issuer) = issuer {
         all.push(("", "serviceaccounts", "token", Arc::new(IssueToken(Arc::clone(issuer)))));
     }
@@ -168,10 +166,7 @@ async fn take_from_budget(call: &ActionCall<'_>, pod: &Pod) -> Result<(), ApiErr
         }
     };
     let name = budget.metadata.name.clone().unwrap_or_default();
-    let kind = call
-        .registry
-        .kind("policy", "v1", "poddisruptionbudgets")
-        .ok_or_else(ApiError::path_not_found)?;
+    let kind = call.registry.kind("policy", "v1", "poddisruptionbudgets").ok_or_else(ApiError::path_not_found)?;
     let mut cx = call.registry.context(Arc::clone(&call.cx.user), call.cx.verb);
     call.namespace.clone_into(&mut cx.namespace);
     cx.name.clone_from(&name);
@@ -222,7 +217,10 @@ fn delete_options(options: Option<&ApiDeleteOptions>) -> DeleteOptions {
         },
         orphan_dependents: options.orphan_dependents,
         uid: options.preconditions.as_ref().and_then(|preconditions| preconditions.uid.clone()),
-        resource_version: options.preconditions.as_ref().and_then(|preconditions| preconditions.resource_version.clone()),
+        resource_version: options
+            .preconditions
+            .as_ref()
+            .and_then(|preconditions| preconditions.resource_version.clone()),
     }
 }
 
@@ -253,7 +251,12 @@ impl Action for IssueToken {
             let seconds = *spec.expiration_seconds.get_or_insert(DEFAULT_SECONDS);
             let path = Path::new("spec").child("expirationSeconds");
             let invalid = |why: &str| {
-                Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", "", &Error::invalid(&path, seconds, why).into()))
+                Err(ApiError::invalid(
+                    "authentication.k8s.io",
+                    "TokenRequest",
+                    "",
+                    &Error::invalid(&path, seconds, why).into(),
+                ))
             };
             if seconds < MIN_SECONDS {
                 return invalid("may not specify a duration less than 10 minutes");
@@ -277,8 +280,10 @@ impl Action for IssueToken {
             request.metadata.name = Some(call.name.to_owned());
             request.metadata.namespace = Some(call.namespace.to_owned());
             request.metadata.creation_timestamp = Some(call.cx.time());
-            request.status =
-                Some(TokenRequestStatus { token: Some(issued.token), expiration_timestamp: Some(Time(issued.expires)) });
+            request.status = Some(TokenRequestStatus {
+                token: Some(issued.token),
+                expiration_timestamp: Some(Time(issued.expires)),
+            });
             created(&request)
         }
         .boxed()
@@ -288,10 +293,7 @@ impl Action for IssueToken {
 type Bound = (Option<(String, String, String)>, Option<(String, String)>);
 
 /// The object a token shall die with, which must be there and be the one that is meant.
-fn bound(
-    call: &ActionCall<'_>,
-    reference: &api::authentication::v1::BoundObjectReference,
-) -> Result<Bound, ApiError> {
+fn bound(call: &ActionCall<'_>, reference: &api::authentication::v1::BoundObjectReference) -> Result<Bound, ApiError> {
     let (kind, name) = (reference.kind.as_deref().unwrap_or_default(), reference.name.as_deref().unwrap_or_default());
     let reader = &call.cx.reader;
     let missing = |plural: &str| ApiError::not_found(&Gvr::new("", "v1", plural), name);
@@ -312,7 +314,9 @@ fn bound(
             }
             pod.metadata.uid
         }
-        "Secret" => reader.get::<Secret>("", "secrets", call.namespace, name).ok_or_else(|| missing("secrets"))?.metadata.uid,
+        "Secret" => {
+            reader.get::<Secret>("", "secrets", call.namespace, name).ok_or_else(|| missing("secrets"))?.metadata.uid
+        }
         "Node" => reader.get::<Node>("", "nodes", "", name).ok_or_else(|| missing("nodes"))?.metadata.uid,
         other => {
             return Err(ApiError::bad_request(format!("cannot bind token to object of type {other}")));
@@ -325,7 +329,9 @@ fn bound(
         return Err(ApiError::conflict(
             &Gvr::new("", "v1", &plural),
             name,
-            format!("the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"),
+            format!(
+                "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
+            ),
         ));
     }
     Ok((Some((kind.to_owned(), name.to_owned(), uid)), node))

@@ -79,7 +79,8 @@ pub(crate) async fn read(mut body: RequestBody) -> Result<Bytes, ApiError> {
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ApiError::bad_request(format!("unable to read the request body: {error}")))?;
+        let frame =
+            frame.map_err(|error| ApiError::bad_request(format!("unable to read the request body: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         let length = first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len();
         if length > MAX_REQUEST_BYTES {

@@ -1,1 +1,117 @@
-//! Objects that every cluster has from its start. Upstream: `controlplane/controller/{systemnamespaces,kubernetesservice}`.
+//! Objects that every cluster has from its start: system namespaces, and the Service of the API itself.
+//! Upstream: `controlplane/controller/systemnamespaces`, `controlplane/controller/kubernetesservice`, `controlplane/reconcilers`.
+
+use std::{net::IpAddr, sync::Arc};
+
+use apimachinery::ApiError;
+use bytes::Bytes;
+use registry::{
+    Registry, RequestCx, UpdateKind, UserInfo, Verb,
+    options::WriteOptions,
+    pipeline::{Change, Patch, PatchKind},
+};
+use serde_json::{Value, json};
+
+/// Namespaces that must be there before anything else.
+pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Where the API answers.
+#[derive(Clone, Debug)]
+pub struct ApiEndpoint {
+    /// The `kubernetes` Service's address: the first of the service range.
+    pub service_address: IpAddr,
+    /// Where this server listens, as pods can reach it.
+    pub address: IpAddr,
+    pub port: u16,
+}
+
+/// Creates the system namespaces that are missing.
+pub async fn namespaces(registry: &Registry) -> Result<(), ApiError> {
+    for name in SYSTEM_NAMESPACES {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        create(registry, "", "namespaces", "", &namespace).await?;
+    }
+    Ok(())
+}
+
+/// Makes the `kubernetes` Service, its Endpoints and its EndpointSlice say where this server is.
+pub async fn kubernetes_service(registry: &Registry, endpoint: &ApiEndpoint) -> Result<(), ApiError> {
+    let family = if endpoint.service_address.is_ipv4() { "IPv4" } else { "IPv6" };
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "type": "ClusterIP", "sessionAffinity": "None",
+            "clusterIP": endpoint.service_address, "clusterIPs": [endpoint.service_address],
+            "ipFamilies": [family], "ipFamilyPolicy": "SingleStack",
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": endpoint.port}],
+        },
+    });
+    create(registry, "", "services", "default", &service).await?;
+    let ports =
+        json!({"spec": {"ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": endpoint.port}]}});
+    merge(registry, "", "services", ports).await?;
+
+    let labels = json!({"endpointslice.kubernetes.io/skip-mirror": "true"});
+    let subsets = json!([{
+        "addresses": [{"ip": endpoint.address}],
+        "ports": [{"name": "https", "port": endpoint.port, "protocol": "TCP"}],
+    }]);
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels}, "subsets": subsets,
+    });
+    create(registry, "", "endpoints", "default", &endpoints).await?;
+    merge(registry, "", "endpoints", json!({ "subsets": subsets })).await?;
+
+    let ports = json!([{"name": "https", "port": endpoint.port, "protocol": "TCP"}]);
+    let addresses = json!([{"addresses": [endpoint.address], "conditions": {"ready": true}}]);
+    let family = if endpoint.address.is_ipv4() { "IPv4" } else { "IPv6" };
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": family, "endpoints": addresses, "ports": ports,
+    });
+    create(registry, "discovery.k8s.io", "endpointslices", "default", &slice).await?;
+    merge(registry, "discovery.k8s.io", "endpointslices", json!({"endpoints": addresses, "ports": ports})).await
+}
+
+fn context(registry: &Registry, verb: Verb, namespace: &str) -> RequestCx {
+    let mut cx = registry.context(Arc::new(UserInfo::loopback()), verb);
+    namespace.clone_into(&mut cx.namespace);
+    cx
+}
+
+/// An object that is there already is left as it is.
+async fn create(
+    registry: &Registry,
+    group: &str,
+    plural: &str,
+    namespace: &str,
+    object: &Value,
+) -> Result<(), ApiError> {
+    let kind = registry
+        .preferred_kind(group, plural)
+        .ok_or_else(|| ApiError::internal(format!("{plural} are not registered")))?;
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if registry.get(&kind, namespace, name).is_ok() {
+        return Ok(());
+    }
+    let cx = context(registry, Verb::Create, namespace);
+    let body = Bytes::from(object.to_string());
+    match registry.create(&kind, &cx, &body, &WriteOptions::default()).await {
+        Err(error) if error.is("AlreadyExists") => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+async fn merge(registry: &Registry, group: &str, plural: &str, patch: Value) -> Result<(), ApiError> {
+    let kind = registry
+        .preferred_kind(group, plural)
+        .ok_or_else(|| ApiError::internal(format!("{plural} are not registered")))?;
+    let mut cx = context(registry, Verb::Patch, "default");
+    "kubernetes".clone_into(&mut cx.name);
+    let patch = Patch { kind: PatchKind::Merge, body: patch };
+    let change = Change::Patch(&patch);
+    registry.modify(&kind, &cx, UpdateKind::Object, change, &WriteOptions::default()).await.map(|_| ())
+}

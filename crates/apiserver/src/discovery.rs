@@ -74,7 +74,8 @@ pub(crate) fn serve(server: &ApiServer, call: &Call, parts: &[&str]) -> Result<A
             })
         }),
         ["apis"] => aggregated_or(server, call, false, || {
-            let groups: Vec<Value> = groups(server).iter().filter(|group| !group.name.is_empty()).map(group_json).collect();
+            let groups: Vec<Value> =
+                groups(server).iter().filter(|group| !group.name.is_empty()).map(group_json).collect();
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }),
         ["apis", name] => {
@@ -114,10 +115,7 @@ fn resources(server: &ApiServer, call: &Call, group: &str, version: &str) -> Res
     let mut list: Vec<Value> = kinds.iter().flat_map(|kind| resource_json(kind)).collect();
     list.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
     let api_version = kinds[0].gvk.api_version();
-    plain(
-        call,
-        &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": list}),
-    )
+    plain(call, &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": list}))
 }
 
 fn groups(server: &ApiServer) -> Vec<Group> {
@@ -167,8 +165,16 @@ fn group_json(group: &Group) -> Value {
     json!({"name": group.name, "versions": versions, "preferredVersion": versions.first()})
 }
 
-fn verbs(resource: &dyn Resource) -> Vec<&'static str> {
+pub(crate) fn verbs(resource: &dyn Resource) -> Vec<&'static str> {
     if resource.create_action().is_some() { vec!["create"] } else { resource.verbs().to_vec() }
+}
+
+/// As `subresource_verbs`, with `connect` for streams.
+pub(crate) fn openapi_verbs(subresource: &Subresource) -> &'static [&'static str] {
+    match subresource.handler {
+        Handler::Connect | Handler::ConnectPath => &["connect"],
+        _ => subresource_verbs(subresource),
+    }
 }
 
 fn subresource_verbs(subresource: &Subresource) -> &'static [&'static str] {
@@ -182,7 +188,7 @@ fn subresource_verbs(subresource: &Subresource) -> &'static [&'static str] {
     }
 }
 
-fn subresource_kind(info: &Info, subresource: &Subresource) -> (String, String, String) {
+pub(crate) fn subresource_kind(info: &Info, subresource: &Subresource) -> (String, String, String) {
     match (subresource.body, subresource.handler) {
         (Some(body), _) => (body.group.to_owned(), body.version.to_owned(), body.kind.to_owned()),
         _ => (info.group.to_owned(), info.version.to_owned(), info.kind.to_owned()),
@@ -255,7 +261,8 @@ fn aggregated_or(
     } else {
         "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
     };
-    let matches = call.parts.headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes());
+    let matches =
+        call.parts.headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes());
     let mut answer = if matches {
         respond::with_type(304, content_type, Body::empty())
     } else {
@@ -272,12 +279,8 @@ fn aggregated_or(
 
 impl Discovery {
     fn made(&self, server: &ApiServer) -> Result<Arc<Made>, ApiError> {
-        let kinds: Vec<(String, String)> = server
-            .registry()
-            .kinds()
-            .iter()
-            .map(|kind| (kind.gvk.api_version(), kind.gvr.resource.clone()))
-            .collect();
+        let kinds: Vec<(String, String)> =
+            server.registry().kinds().iter().map(|kind| (kind.gvk.api_version(), kind.gvr.resource.clone())).collect();
         if let Some(made) = self.made.load_full().filter(|made| made.kinds == kinds) {
             return Ok(made);
         }

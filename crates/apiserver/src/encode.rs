@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use crate::negotiate::Media;
 
-/// A body as JSON, whatever it was sent as.
-pub(crate) fn to_json(media: Media, body: Bytes) -> Result<Bytes, ApiError> {
+/// A body as JSON, whatever it was sent as. `default` is what an unnamed protobuf message is.
+pub(crate) fn to_json(media: Media, body: Bytes, default: Option<&Gvk>) -> Result<Bytes, ApiError> {
     match media {
         Media::Json => Ok(body),
         Media::Yaml => yaml_to_json(&body),
-        Media::Protobuf => registry::wire::from_protobuf(&body),
+        Media::Protobuf => registry::wire::from_protobuf(&body, default),
     }
 }
 
@@ -30,12 +30,6 @@ pub(crate) fn yaml(json: &[u8]) -> Result<Bytes, ApiError> {
 /// The protobuf envelope of an object, a list or a Status, named by its own `apiVersion` and `kind`.
 pub(crate) fn protobuf(json: &[u8]) -> Result<Bytes, ApiError> {
     registry::wire::to_protobuf(json)
-}
-
-/// The kind an encoded object says it is.
-pub(crate) fn gvk_of(json: &[u8]) -> Gvk {
-    let text = |name: &str| registry::scan::text(json, &[name]).unwrap_or_default().into_owned();
-    Gvk::from_api_version(&text("apiVersion"), &text("kind"))
 }
 
 /// Indented JSON, for people. Keeps the order of fields.
@@ -104,8 +98,8 @@ mod tests {
 
     #[test]
     fn yaml_becomes_json() {
-        let json = to_json(Media::Yaml, Bytes::from_static(b"kind: A\nmetadata: {name: b}\n")).unwrap();
+        let json = to_json(Media::Yaml, Bytes::from_static(b"kind: A\nmetadata: {name: b}\n"), None).unwrap();
         assert_eq!(json, br#"{"kind":"A","metadata":{"name":"b"}}"#.as_slice());
-        assert_eq!(to_json(Media::Yaml, Bytes::from_static(b"a: [")).unwrap_err().code, 400);
+        assert_eq!(to_json(Media::Yaml, Bytes::from_static(b"a: ["), None).unwrap_err().code, 400);
     }
 }

@@ -58,9 +58,7 @@ async fn impersonate(server: &ApiServer, headers: &HeaderMap, user: &Arc<UserInf
     let name = values("impersonate-user").into_iter().next().unwrap_or_default();
     let (groups, uid) = (values("impersonate-group"), values("impersonate-uid").into_iter().next());
     if name.is_empty() {
-        return Err(ApiError::internal(
-            "requested [{UserExtra impersonation}] without impersonating a user",
-        ));
+        return Err(ApiError::internal("requested [{UserExtra impersonation}] without impersonating a user"));
     }
     let mut checks: Vec<Attributes> = Vec::new();
     let ask = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| Attributes {

@@ -13,6 +13,7 @@ mod discovery;
 mod encode;
 mod filters;
 mod handlers;
+pub mod kinds;
 mod metrics;
 mod negotiate;
 mod openapi;

@@ -1,28 +1,166 @@
-//! OpenAPI documents, made on first demand. Upstream: `k8s.io/kube-openapi/pkg/handler` and `handler3`.
+//! OpenAPI documents, made from the schema on first demand and kept. Upstream: `k8s.io/kube-openapi/pkg/handler` and `handler3`.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use apimachinery::ApiError;
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use schema::openapi::{OpenApi as Maker, ServedResource, ServedSubresource, V2_PROTOBUF};
+use sha2::Digest as _;
 
 use crate::{
+    body::Body,
+    discovery,
+    negotiate::{self, JSON},
     respond::{self, Answer},
     server::{ApiServer, Call},
+    version::GIT_VERSION,
 };
 
+/// Documents by name, as long as the served kinds stay the same.
 #[derive(Default)]
-pub(crate) struct OpenApi {}
+pub(crate) struct OpenApi {
+    made: ArcSwapOption<Made>,
+}
+
+struct Made {
+    resources: Vec<ServedResource>,
+    documents: arc_swap::ArcSwap<HashMap<String, Document>>,
+}
+
+#[derive(Clone)]
+struct Document {
+    bytes: Bytes,
+    etag: String,
+}
 
 impl OpenApi {
-    pub(crate) fn v2(&self, _server: &ApiServer, _call: &Call) -> Result<Answer, ApiError> {
-        Ok(respond::not_found())
+    pub(crate) fn v2(&self, server: &ApiServer, call: &Call) -> Result<Answer, ApiError> {
+        let accept = negotiate::accept(&call.parts.headers);
+        let wants_protobuf = negotiate::clauses(&accept).iter().find_map(|clause| match clause.media {
+            JSON | "*/*" | "application/*" => Some(false),
+            media if is_v2_protobuf(media) => Some(true),
+            _ => None,
+        });
+        let made = self.made(server);
+        match wants_protobuf {
+            Some(true) => {
+                let document = made.document("v2 protobuf", |maker| Some(maker.v2_protobuf()));
+                serve(call, document, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
+            }
+            Some(false) => serve(call, made.document("v2", |maker| Some(maker.v2_json())), JSON),
+            None if accept.is_empty() => serve(call, made.document("v2", |maker| Some(maker.v2_json())), JSON),
+            None => Err(ApiError::not_acceptable(&[JSON, V2_PROTOBUF])),
+        }
     }
 
-    pub(crate) fn v3(&self, _server: &ApiServer, _call: &Call, _path: &str) -> Result<Answer, ApiError> {
-        Ok(respond::not_found())
+    pub(crate) fn v3(&self, server: &ApiServer, call: &Call, path: &str) -> Result<Answer, ApiError> {
+        let made = self.made(server);
+        if path.is_empty() {
+            return serve(call, made.document("v3", |maker| Some(maker.v3_index())), JSON);
+        }
+        if !made.maker().v3_paths().iter().any(|known| known == path) {
+            return Ok(respond::not_found());
+        }
+        serve(call, made.document(&format!("v3 {path}"), |maker| maker.v3_document(path)), JSON)
     }
+
+    fn made(&self, server: &ApiServer) -> Arc<Made> {
+        let resources = served(server);
+        if let Some(made) = self.made.load_full().filter(|made| made.resources == resources) {
+            return made;
+        }
+        let made = Arc::new(Made { resources, documents: arc_swap::ArcSwap::default() });
+        self.made.store(Some(Arc::clone(&made)));
+        made
+    }
+}
+
+impl Made {
+    fn maker(&self) -> Maker<'_> {
+        Maker::new(schema::builtin(), &self.resources, GIT_VERSION)
+    }
+
+    fn document(&self, name: &str, make: impl FnOnce(Maker<'_>) -> Option<Vec<u8>>) -> Option<Document> {
+        if let Some(document) = self.documents.load().get(name) {
+            return Some(document.clone());
+        }
+        let bytes = make(self.maker())?;
+        let document = Document { etag: fingerprint(&bytes), bytes: bytes.into() };
+        self.documents.rcu(|documents| {
+            let mut documents = HashMap::clone(documents);
+            documents.insert(name.to_owned(), document.clone());
+            documents
+        });
+        Some(document)
+    }
+}
+
+fn is_v2_protobuf(media: &str) -> bool {
+    media == V2_PROTOBUF || media == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+}
+
+fn serve(call: &Call, document: Option<Document>, content_type: &'static str) -> Result<Answer, ApiError> {
+    let Some(document) = document else { return Ok(respond::not_found()) };
+    let etag = format!("\"{}\"", document.etag);
+    let headers = &call.parts.headers;
+    let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
+    let mut answer = if is_known {
+        respond::with_type(304, content_type, Body::empty())
+    } else {
+        respond::with_type(200, content_type, Body::whole(document.bytes))
+    };
+    let immutable = call.query.iter().any(|(key, _)| key == "hash");
+    let out = answer.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&etag) {
+        out.insert(header::ETAG, value);
+    }
+    out.insert(header::VARY, HeaderValue::from_static("Accept"));
+    if immutable {
+        out.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    }
+    Ok(answer)
+}
+
+/// What discovery says, in the words of the maker of documents.
+fn served(server: &ApiServer) -> Vec<ServedResource> {
+    let owned =
+        |verbs: &[&'static str]| -> Vec<Cow<'static, str>> { verbs.iter().copied().map(Cow::Borrowed).collect() };
+    server
+        .registry()
+        .kinds()
+        .iter()
+        .map(|kind| {
+            let info = kind.info();
+            ServedResource {
+                group: Cow::Borrowed(info.group),
+                version: Cow::Borrowed(info.version),
+                kind: Cow::Borrowed(info.kind),
+                plural: Cow::Borrowed(info.plural),
+                namespaced: info.is_namespaced(),
+                verbs: owned(&discovery::verbs(&*kind.resource)),
+                subresources: kind
+                    .resource
+                    .subresources()
+                    .iter()
+                    .map(|subresource| {
+                        let (group, version, kind) = discovery::subresource_kind(info, subresource);
+                        ServedSubresource {
+                            name: Cow::Borrowed(subresource.name),
+                            group: group.into(),
+                            version: version.into(),
+                            kind: kind.into(),
+                            verbs: owned(discovery::openapi_verbs(subresource)),
+                        }
+                    })
+                    .collect(),
+            }
+        })
+        .collect()
 }
 
 /// A short name for a document's contents.
 pub(crate) fn fingerprint(bytes: &[u8]) -> String {
-    use sha2::Digest as _;
-    let digest = sha2::Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().to_uppercase()
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02X}")).collect()
 }

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use api::{
-    authentication::v1::{SelfSubjectReview, SelfSubjectReviewStatus, TokenReview, TokenReviewStatus, UserInfo as ApiUser},
+    authentication::v1::{
+        SelfSubjectReview, SelfSubjectReviewStatus, TokenReview, TokenReviewStatus, UserInfo as ApiUser,
+    },
     authorization::v1::{
         LocalSubjectAccessReview, NonResourceAttributes, ResourceAttributes, SelfSubjectAccessReview,
         SelfSubjectRulesReview, SubjectAccessReview, SubjectAccessReviewStatus, SubjectRulesReviewStatus,
@@ -218,7 +220,11 @@ impl Action for Access {
         async move {
             let mut review: SubjectAccessReview = decode(&call, "SubjectAccessReview", "v1")?;
             let spec = &review.spec;
-            check_spec("SubjectAccessReview", spec.resource_attributes.is_some(), spec.non_resource_attributes.is_some())?;
+            check_spec(
+                "SubjectAccessReview",
+                spec.resource_attributes.is_some(),
+                spec.non_resource_attributes.is_some(),
+            )?;
             check_subject("SubjectAccessReview", spec.user.as_deref(), spec.groups.as_deref())?;
             let user = subject(spec.user.as_ref(), spec.uid.as_ref(), spec.groups.as_ref(), spec.extra.as_ref());
             let attributes =
@@ -248,8 +254,11 @@ impl Action for LocalAccess {
             let spec = &review.spec;
             check_spec("LocalSubjectAccessReview", spec.resource_attributes.is_some(), false)?;
             check_subject("LocalSubjectAccessReview", spec.user.as_deref(), spec.groups.as_deref())?;
-            let namespace =
-                spec.resource_attributes.as_ref().and_then(|resource| resource.namespace.as_deref()).unwrap_or_default();
+            let namespace = spec
+                .resource_attributes
+                .as_ref()
+                .and_then(|resource| resource.namespace.as_deref())
+                .unwrap_or_default();
             if namespace != call.namespace {
                 return Err(ApiError::bad_request(format!(
                     "spec.resourceAttributes.namespace must match namespace: {}",

@@ -43,7 +43,6 @@ pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) authorizer: Arc<dyn Authorizer>,
-    pub(crate) token_issuer: Option<Arc<dyn TokenIssuer>>,
     pub(crate) actions: HashMap<(String, String, String), Arc<dyn Action>>,
     pub(crate) dialer: Option<Arc<dyn NodeDialer>>,
     pub(crate) paths: HashMap<String, Arc<dyn PathHandler>>,
@@ -136,16 +135,13 @@ impl ApiServerBuilder {
             self.registry.register(resource)?;
         }
         for (group, plural, subresource, action) in crate::actions::all(self.token_issuer.as_ref()) {
-            self.actions
-                .entry((group.to_owned(), plural.to_owned(), subresource.to_owned()))
-                .or_insert(action);
+            self.actions.entry((group.to_owned(), plural.to_owned(), subresource.to_owned())).or_insert(action);
         }
         Ok(ApiServer {
             inner: Arc::new(Inner {
                 registry: self.registry,
                 authenticator: self.authenticator,
                 authorizer: self.authorizer,
-                token_issuer: self.token_issuer,
                 actions: self.actions,
                 dialer: self.dialer,
                 paths: self.paths,

@@ -110,4 +110,3 @@ pub(crate) fn metadata_only(bytes: &[u8]) -> Vec<u8> {
     out.push(b'}');
     out
 }
-

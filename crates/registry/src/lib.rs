@@ -36,6 +36,6 @@ pub use pipeline::{Kind, Registry, RegistryBuilder, Written};
 pub use plain::Plain;
 pub use reader::{Nothing, ReadObjects, Reader};
 pub use request::{RequestCx, UserInfo, Verb};
-pub use resource::{ColumnHeader, Resource, UpdateKind};
+pub use resource::{ColumnHeader, Resource, ResourceHandle, UpdateKind};
 pub use status::keep_all_but_status;
 pub use strategy::{Reservation, Strategy};

@@ -34,6 +34,42 @@ pub enum UpdateKind<'a> {
     Subresource(&'a str),
 }
 
+/// A registered kind, built in or made at run time.
+#[derive(Clone)]
+pub enum ResourceHandle {
+    Static(&'static dyn Resource),
+    Shared(Arc<dyn Resource>),
+}
+
+impl std::ops::Deref for ResourceHandle {
+    type Target = dyn Resource;
+
+    fn deref(&self) -> &(dyn Resource + 'static) {
+        match self {
+            Self::Static(resource) => *resource,
+            Self::Shared(resource) => &**resource,
+        }
+    }
+}
+
+impl From<&'static dyn Resource> for ResourceHandle {
+    fn from(resource: &'static dyn Resource) -> Self {
+        Self::Static(resource)
+    }
+}
+
+impl From<Arc<dyn Resource>> for ResourceHandle {
+    fn from(resource: Arc<dyn Resource>) -> Self {
+        Self::Shared(resource)
+    }
+}
+
+impl<R: Resource + 'static> From<Arc<R>> for ResourceHandle {
+    fn from(resource: Arc<R>) -> Self {
+        Self::Shared(resource)
+    }
+}
+
 /// A kind served by the registry.
 pub trait Resource: Send + Sync {
     fn info(&self) -> &Info;

@@ -70,7 +70,18 @@ fn check_type(gvk: &Gvk, node: &schema::Node<'_>) -> Result<(), ApiError> {
 }
 
 /// Strategic merge by the kind's merge keys.
-pub(crate) fn strategic_merge(_gvk: &Gvk, mut value: Value, patch: &Value) -> Result<Value, ApiError> {
-    apimachinery::patch::merge_patch(&mut value, patch.clone());
-    Ok(value)
+pub(crate) fn strategic_merge(gvk: &Gvk, value: Value, patch: Value) -> Result<Value, ApiError> {
+    let Some(kind) = builtin().kind(&gvk.group, &gvk.version, &gvk.kind) else {
+        return Err(ApiError::unsupported_media_type(&["application/json-patch+json", "application/merge-patch+json"]));
+    };
+    schema::patch::strategic(kind, value, patch).map_err(|error| match error.status() {
+        400 => ApiError::bad_request(error.to_string()),
+        422 => {
+            let mut status = ApiError::bad_request(error.to_string());
+            status.code = 422;
+            "Invalid".clone_into(&mut status.reason);
+            status
+        }
+        _ => ApiError::internal(error),
+    })
 }

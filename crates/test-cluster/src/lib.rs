@@ -1,1 +1,169 @@
-//! test-cluster
+//! A real API server in the test's own process: port 0, a store in memory or in a temporary directory, RBAC and TLS on.
+//!
+//! Nothing in here is a fake; what differs from production is only where things are kept.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use apiserver::{ApiServer, bootstrap};
+use auth::{Authenticators, NodeAuthorizer, Rbac, ServiceAccountTokens, Union};
+use engine::{log::LogFactory, memory::Memory};
+use kube::config::{KubeConfigOptions, Kubeconfig as KubeKubeconfig};
+use pki::{Authority, CertificateSpec, Kubeconfig, ServingIdentity};
+use registry::{Registry, UserInfo};
+use store::{Store, StoreOptions};
+use supervisor::Supervisor;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+/// A running control plane without controllers. Dropping it stops it and removes its directory.
+pub struct TestCluster {
+    server: ApiServer,
+    supervisor: Supervisor,
+    address: SocketAddr,
+    authority: Authority,
+    admin: (String, String),
+    directory: TempDir,
+}
+
+/// What a test may want otherwise.
+#[derive(Default)]
+pub struct Options {
+    /// Keep objects in the directory, synced, instead of in memory.
+    pub durable: bool,
+}
+
+impl TestCluster {
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(Options::default()).await
+    }
+
+    pub async fn start_with(options: Options) -> anyhow::Result<Self> {
+        let directory = TempDir::new()?;
+        let supervisor = Supervisor::new();
+        let store = if options.durable {
+            let factory = LogFactory::new(directory.path().join("store"));
+            tokio::task::spawn_blocking(move || Store::open(factory, StoreOptions::default())).await??
+        } else {
+            Store::open(Memory::new(), StoreOptions::default())?
+        };
+        let mut builder = Registry::builder(store.clone()).resources(apiserver::kinds::all());
+        for plugin in admission::plugins() {
+            builder = builder.admission(plugin);
+        }
+        let registry = builder.build()?;
+
+        let authority = Authority::open(directory.path(), "ca", "kubernetes-ca")?;
+        let (signing_key, _) = pki::signing_key(directory.path())?;
+        let issuer = "https://kubernetes.default.svc.cluster.local";
+        let tokens =
+            Arc::new(ServiceAccountTokens::new(&signing_key, issuer, vec![issuer.to_owned()], registry.reader())?);
+        let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
+        auth::follow(&store, &rbac, &nodes, &supervisor);
+        let server = ApiServer::builder(
+            registry.clone(),
+            Arc::new(Authenticators::new(vec![tokens.clone()])),
+            Arc::new(Union::new(vec![nodes, rbac])),
+            &supervisor,
+        )
+        .token_issuer(tokens)
+        .build()?;
+
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        bootstrap::namespaces(&registry).await?;
+        auth::bootstrap::ensure(&registry, auth::bootstrap::policy()).await?;
+        let endpoint = bootstrap::ApiEndpoint {
+            service_address: IpAddr::V4(Ipv4Addr::new(10, 43, 0, 1)),
+            // Endpoints may not be on loopback; nobody in a test reaches the API by its Service.
+            address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            port: address.port(),
+        };
+        bootstrap::kubernetes_service(&registry, &endpoint).await?;
+
+        let serving = CertificateSpec::server("kube-apiserver", vec!["localhost".to_owned()], vec![address.ip()]);
+        let (certificate, key) = authority.ensure("apiserver", &serving)?;
+        let identity = ServingIdentity::new(&certificate, &key)?;
+        let tls = pki::server_config(identity, Some(authority.certificate()))?;
+        server.serve(&supervisor, listener, Arc::new(tls));
+        server.set_ready();
+        let admin =
+            authority.ensure("admin", &CertificateSpec::client("kubernetes-admin", Some(UserInfo::MASTERS_GROUP)))?;
+        Ok(Self { server, supervisor, address, authority, admin, directory })
+    }
+
+    pub fn server(&self) -> &ApiServer {
+        &self.server
+    }
+
+    /// Owner of the cluster's tasks; what a test starts can be owned by it too.
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn directory(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+
+    /// In process, as a member of `system:masters`.
+    pub fn client(&self) -> kube::Client {
+        self.server.client(UserInfo::new("kubernetes-admin", [UserInfo::MASTERS_GROUP]))
+    }
+
+    /// In process, as anybody.
+    pub fn client_as(&self, user: &str, groups: &[&str]) -> kube::Client {
+        self.server.client(UserInfo::new(user, groups.iter().copied()))
+    }
+
+    /// The administrator's kubeconfig, as YAML.
+    pub fn kubeconfig(&self) -> String {
+        self.kubeconfig_with(&self.admin)
+    }
+
+    /// The kubeconfig of a user with a fresh certificate.
+    pub fn kubeconfig_for(&self, user: &str, group: Option<&str>) -> anyhow::Result<String> {
+        let identity = self.authority.issue(user, &CertificateSpec::client(user, group))?;
+        Ok(self.kubeconfig_with(&identity))
+    }
+
+    fn kubeconfig_with(&self, (certificate, key): &(String, String)) -> String {
+        Kubeconfig {
+            name: "test".to_owned(),
+            server: format!("https://{}", self.address),
+            authority: self.authority.certificate().to_owned(),
+            certificate: certificate.clone(),
+            key: key.clone(),
+        }
+        .to_yaml()
+    }
+
+    /// Writes the administrator's kubeconfig, for programs.
+    pub fn write_kubeconfig(&self) -> anyhow::Result<PathBuf> {
+        let path = self.directory.path().join("kubeconfig");
+        std::fs::write(&path, self.kubeconfig())?;
+        Ok(path)
+    }
+
+    /// Over HTTPS, with the administrator's certificate.
+    pub async fn https_client(&self) -> anyhow::Result<kube::Client> {
+        let kubeconfig = KubeKubeconfig::from_yaml(&self.kubeconfig()).context("kubeconfig")?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    /// Stops everything in order; tests that look at what is left call it, others may drop.
+    pub async fn stop(self) {
+        self.supervisor.shutdown().await;
+        if let Err(error) = self.server.registry().store().shutdown().await {
+            tracing::warn!(%error, "store did not close cleanly");
+        }
+    }
+}

@@ -75,11 +75,8 @@ async fn admit(server: &ApiServer, call: &Call, kind: &Kind) -> Result<(), ApiEr
 async fn to_pod(server: &ApiServer, call: Call, what: &str) -> Result<Answer, ApiError> {
     let (namespace, name) = (&call.info.namespace, &call.info.name);
     let gvr = apimachinery::Gvr::new("", "v1", "pods");
-    let pod: Pod = server
-        .registry()
-        .reader()
-        .get("", "pods", namespace, name)
-        .ok_or_else(|| ApiError::not_found(&gvr, name))?;
+    let pod: Pod =
+        server.registry().reader().get("", "pods", namespace, name).ok_or_else(|| ApiError::not_found(&gvr, name))?;
     let container = if what == "portforward" { String::new() } else { container(&pod, call.param("container"))? };
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
     if node.is_empty() {
@@ -98,13 +95,7 @@ async fn to_pod(server: &ApiServer, call: Call, what: &str) -> Result<Answer, Ap
     to_node(server, call, &node, &path, query).await
 }
 
-async fn to_node(
-    server: &ApiServer,
-    call: Call,
-    node: &str,
-    path: &str,
-    query: String,
-) -> Result<Answer, ApiError> {
+async fn to_node(server: &ApiServer, call: Call, node: &str, path: &str, query: String) -> Result<Answer, ApiError> {
     let address = target::node_address(server, node)?;
     let Some(dialer) = &server.inner.dialer else {
         return Err(ApiError::service_unavailable("this API server does not reach nodes"));
@@ -113,7 +104,8 @@ async fn to_node(
         ApiError::internal(format!("error dialing backend: dial tcp {}:{}: {error}", address.host, address.port))
     })?;
     let authority = format!("{}:{}", address.host, address.port);
-    let query = if call.info.resource == "nodes" { call.parts.uri.query().unwrap_or_default().to_owned() } else { query };
+    let query =
+        if call.info.resource == "nodes" { call.parts.uri.query().unwrap_or_default().to_owned() } else { query };
     forward::forward(server, call, stream, &authority, path, &query).await
 }
 
@@ -212,10 +204,7 @@ fn log_query(call: &Call) -> Result<String, ApiError> {
         }
     }
     if !call.param("sinceTime").is_empty() && !call.param("sinceSeconds").is_empty() {
-        errors.push(Error::forbidden(
-            &Path::root(),
-            "at most one of `sinceTime` or `sinceSeconds` may be specified",
-        ));
+        errors.push(Error::forbidden(&Path::root(), "at most one of `sinceTime` or `sinceSeconds` may be specified"));
     }
     if !errors.is_empty() {
         return Err(ApiError::invalid("", "PodLogOptions", &call.info.name, &errors));

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use api::{
+    IntOrString,
     core::v1::{Node, Pod, Service},
     discovery::v1::EndpointSlice,
-    IntOrString,
 };
 use apimachinery::{ApiError, Gvr};
 use tokio::net::TcpStream;
@@ -33,9 +33,9 @@ pub(super) fn node_address(server: &ApiServer, name: &str) -> Result<NodeAddress
             .filter(|address| address.type_ == kind)
             .find_map(|address| address.address.parse::<IpAddr>().ok())
     };
-    let host = of("InternalIP")
-        .or_else(|| of("ExternalIP"))
-        .ok_or_else(|| ApiError::internal(format!("no preferred addresses found; known addresses: {}", addresses.len())))?;
+    let host = of("InternalIP").or_else(|| of("ExternalIP")).ok_or_else(|| {
+        ApiError::internal(format!("no preferred addresses found; known addresses: {}", addresses.len()))
+    })?;
     let port = status
         .daemon_endpoints
         .and_then(|endpoints| endpoints.kubelet_endpoint)
@@ -94,23 +94,29 @@ pub(super) async fn service(server: &ApiServer, call: Call) -> Result<Answer, Ap
         .find(|port| {
             wanted.is_empty() || port.name.as_deref() == Some(wanted.as_str()) || port.port.to_string() == wanted
         })
-        .ok_or_else(|| ApiError::service_unavailable(format!("no service port \"{wanted}\" found for service \"{name}\"")))?;
+        .ok_or_else(|| {
+            ApiError::service_unavailable(format!("no service port \"{wanted}\" found for service \"{name}\""))
+        })?;
     let slices: Vec<EndpointSlice> = reader.list("discovery.k8s.io", "endpointslices", Some(&call.info.namespace));
     for slice in slices {
         let owner = slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name"));
         if owner.map(String::as_str) != Some(name.as_str()) {
             continue;
         }
-        let target = slice.ports.iter().flatten().find(|target| {
-            target.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default()
-        });
+        let target = slice
+            .ports
+            .iter()
+            .flatten()
+            .find(|target| target.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default());
         let number = target.and_then(|target| target.port).or(match &port.target_port {
             Some(IntOrString::Int(number)) => Some(*number),
             _ => None,
         });
-        let ready = slice.endpoints.iter().flatten().find(|endpoint| {
-            endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
-        });
+        let ready = slice
+            .endpoints
+            .iter()
+            .flatten()
+            .find(|endpoint| endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true));
         if let (Some(number), Some(address)) = (number, ready.and_then(|endpoint| endpoint.addresses.first())) {
             let (address, number) = (address.clone(), number.to_string());
             return dial(server, call, &address, &number).await;

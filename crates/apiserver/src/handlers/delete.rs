@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, Gvk};
 use registry::{
     Kind, Verb,
     options::{DeleteOptions, ListOptions},
@@ -23,10 +23,9 @@ async fn options(call: &mut Call) -> Result<DeleteOptions, ApiError> {
         return DeleteOptions::from_query(&call.query);
     }
     let media = negotiate::input(&call.parts.headers)?;
-    let json = encode::to_json(media, bytes)?;
-    let value: serde_json::Value = serde_json::from_slice(&json).map_err(|error| {
-        ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
-    })?;
+    let json = encode::to_json(media, bytes, Some(&Gvk::new("", "v1", "DeleteOptions")))?;
+    let value: serde_json::Value = serde_json::from_slice(&json)
+        .map_err(|error| ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}")))?;
     let kind = value["kind"].as_str().unwrap_or_default();
     if !kind.is_empty() && kind != "DeleteOptions" {
         return Err(ApiError::bad_request(format!("decoded object cannot be converted to DeleteOptions: {kind}")));

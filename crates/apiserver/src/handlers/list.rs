@@ -20,9 +20,11 @@ use store::Entry;
 use super::read;
 use crate::{
     body::{Body, BoxError},
-    negotiate::{Media, Output, View},
+    encode,
+    negotiate::{self, Media, Output, View},
     respond::{self, Answer},
     server::{ApiServer, Call},
+    slots,
     table::{Include, Printer, metadata_only},
 };
 
@@ -36,6 +38,9 @@ pub(super) fn list(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> Result<
     let page = server.registry().list(kind, &call.info.namespace, &selection, &options)?;
     let include = Include::parse(call.param("includeObject"))?;
     let metadata = metadata(&page);
+    if (output.view, output.media) == (View::Object, Media::Protobuf) {
+        return protobuf(kind, &metadata, page.items);
+    }
     let (head, form) = match output.view {
         View::Object => {
             let (list_kind, api_version) = (kind.info().list_kind_name(), kind.info().api_version());
@@ -49,6 +54,16 @@ pub(super) fn list(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> Result<
         }
     };
     answer(ListBody { head: Some(head), items: Some(page.items), form, separator: false }, output)
+}
+
+/// Every item is encoded once, and kept with the stored object.
+fn protobuf(kind: &Kind, metadata: &Value, items: Items) -> Result<Answer, ApiError> {
+    let items: Vec<Bytes> = items
+        .map(|entry| entry.encoding(slots::PROTOBUF, || encode::protobuf(entry.bytes())))
+        .collect::<Result<_, _>>()?;
+    let (api_version, list_kind) = (kind.info().api_version(), kind.info().list_kind_name());
+    let list = registry::wire::list(&api_version, &list_kind, metadata.to_string().as_bytes(), &items)?;
+    Ok(respond::with_type(200, negotiate::PROTOBUF, Body::whole(list)))
 }
 
 fn metadata(page: &ListPage) -> Value {
@@ -88,7 +103,7 @@ fn answer(mut body: ListBody, output: Output) -> Result<Answer, ApiError> {
         if body.items.is_none() {
             return Ok(respond::json(200, first));
         }
-        return Ok(respond::with_type(200, crate::negotiate::JSON, Body::stream(Primed { first: Some(first), body })));
+        return Ok(respond::with_type(200, negotiate::JSON, Body::stream(Primed { first: Some(first), body })));
     }
     let mut whole = BytesMut::new();
     while let Some(chunk) = body.fill()? {

@@ -41,7 +41,9 @@ async fn dispatch(server: &ApiServer, call: Call) -> Result<Answer, ApiError> {
     }
     if let Some(action) = kind.resource.create_action() {
         return match info.verb {
-            "create" if info.name.is_empty() => subresource::run_action(server, call, &*action).boxed().await,
+            "create" if info.name.is_empty() => {
+                subresource::run_action(server, call, kind.gvk.clone(), &*action).boxed().await
+            }
             _ => Err(ApiError::method_not_allowed()),
         };
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, Gvk};
 use bytes::Bytes;
 use futures::future::FutureExt as _;
 use registry::{
@@ -29,7 +29,7 @@ pub(super) async fn serve(
         (Handler::Status | Handler::Update, "get") => read::get(server, &call, kind),
         (Handler::Status | Handler::Update | Handler::UpdateOnly, "update") => {
             let options = WriteOptions::from_query(&call.query, "UpdateOptions")?;
-            let (body, output) = write::receive(&mut call).await?;
+            let (body, output) = write::receive(&mut call, &kind.gvk).await?;
             let update = update_kind(subresource);
             write::modify(server, &call, kind, update, Change::Replace(&body), &options, output).await
         }
@@ -49,12 +49,19 @@ pub(super) async fn serve(
             ));
             let action = known.cloned().or_else(|| kind.resource.action(subresource.name));
             let Some(action) = action else { return Err(ApiError::path_not_found()) };
-            run_action(server, call, &*action).boxed().await
+            run_action(server, call, body_gvk(kind, subresource), &*action).boxed().await
         }
         (Handler::Connect | Handler::ConnectPath | Handler::Log, _) => {
             connect::serve(server, call, kind, subresource).boxed().await
         }
         _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+fn body_gvk(kind: &Kind, subresource: Subresource) -> Gvk {
+    match subresource.body {
+        Some(body) => Gvk::new(body.group, body.version, body.kind),
+        None => kind.gvk.clone(),
     }
 }
 
@@ -75,7 +82,7 @@ async fn scale(server: &ApiServer, mut call: Call, kind: &Arc<Kind>) -> Result<A
         }
         "update" => {
             let options = WriteOptions::from_query(&call.query, "UpdateOptions")?;
-            let (body, _) = write::receive(&mut call).await?;
+            let (body, _) = write::receive(&mut call, &Gvk::new("autoscaling", "v1", "Scale")).await?;
             let mut cx = call.context(server, Verb::Update);
             cx.dry_run = options.dry_run;
             let bytes = registry.update_scale(kind, &cx, ScaleChange::Replace(&body), &options).await;
@@ -99,10 +106,11 @@ async fn scale(server: &ApiServer, mut call: Call, kind: &Arc<Kind>) -> Result<A
 pub(super) async fn run_action(
     server: &ApiServer,
     mut call: Call,
+    gvk: Gvk,
     action: &dyn Action,
 ) -> Result<Answer, ApiError> {
     let options = WriteOptions::from_query(&call.query, "CreateOptions")?;
-    let (body, output) = write::receive(&mut call).await?;
+    let (body, output) = write::receive(&mut call, &gvk).await?;
     let mut cx = call.context(server, Verb::Create);
     cx.dry_run = options.dry_run;
     let outcome = action
@@ -118,7 +126,8 @@ pub(super) async fn run_action(
         ActionOutcome::Created(bytes) => respond::object(201, bytes, output),
         ActionOutcome::Ok(bytes) => respond::object(200, bytes, output),
         ActionOutcome::Success => {
-            let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+            let status =
+                json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
             let bytes: Bytes = serde_json::to_vec(&status).map_err(ApiError::internal)?.into();
             respond::object(201, bytes, output)
         }

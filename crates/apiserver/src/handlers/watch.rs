@@ -51,10 +51,9 @@ pub(super) fn watch(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> Result
     }
     let selection = Selection::new(kind, options.labels.clone(), options.fields.clone())?;
     let stream = server.registry().watch(kind, &call.info.namespace, selection, &options)?;
-    let seconds = options
-        .timeout_seconds
-        .filter(|seconds| *seconds > 0)
-        .unwrap_or_else(|| MIN_TIMEOUT + u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % MIN_TIMEOUT);
+    let seconds = options.timeout_seconds.filter(|seconds| *seconds > 0).unwrap_or_else(|| {
+        MIN_TIMEOUT + u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % MIN_TIMEOUT
+    });
     let include = Include::parse(call.param("includeObject"))?;
     let framer = Framer { kind: Arc::clone(kind), output, include, with_columns: true };
     let end = Instant::now() + Duration::from_secs(seconds.min(u64::from(u32::MAX)));
@@ -160,9 +159,10 @@ impl Framer {
                 };
                 let bytes = event.entry().bytes();
                 match (self.output.view, self.output.media) {
-                    (View::Object, Media::Protobuf) => {
-                        event.encoding(slots::PROTOBUF, || protobuf_frame(name, bytes))
-                    }
+                    (View::Object, Media::Protobuf) => event.encoding(slots::PROTOBUF, || {
+                        let object = event.entry().encoding(slots::PROTOBUF, || crate::encode::protobuf(bytes))?;
+                        Ok(registry::wire::watch_frame(name, &object))
+                    }),
                     (View::Object, _) => event.encoding(slots::JSON, || Ok(json_frame(name, bytes))),
                     (View::Metadata, Media::Json) => {
                         event.encoding(slots::METADATA, || Ok(json_frame(name, &metadata_only(bytes))))
@@ -240,5 +240,5 @@ fn json_frame(name: &str, bytes: &[u8]) -> Bytes {
 
 /// A length of four bytes, big end first, and a `WatchEvent` message around the object's envelope.
 fn protobuf_frame(name: &str, bytes: &[u8]) -> Result<Bytes, ApiError> {
-    registry::wire::watch_frame(name, bytes)
+    Ok(registry::wire::watch_frame(name, &crate::encode::protobuf(bytes)?))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, Gvk};
 use bytes::Bytes;
 use registry::{
     Kind, RequestCx, UpdateKind, Verb,
@@ -20,16 +20,16 @@ use crate::{
 };
 
 /// The body as JSON, and what the client wants back.
-pub(super) async fn receive(call: &mut Call) -> Result<(Bytes, Output), ApiError> {
+pub(super) async fn receive(call: &mut Call, gvk: &Gvk) -> Result<(Bytes, Output), ApiError> {
     let output = read::output(call)?;
     let media = negotiate::input(&call.parts.headers)?;
     let body = body::read(call.take_body()).await?;
-    Ok((encode::to_json(media, body)?, output))
+    Ok((encode::to_json(media, body, Some(gvk))?, output))
 }
 
 pub(super) async fn create(server: &ApiServer, mut call: Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     let options = WriteOptions::from_query(&call.query, "CreateOptions")?;
-    let (body, output) = receive(&mut call).await?;
+    let (body, output) = receive(&mut call, &kind.gvk).await?;
     let mut cx = call.context(server, Verb::Create);
     cx.dry_run = options.dry_run;
     let written = server.registry().create(kind, &cx, &body, &options).await;
@@ -38,7 +38,7 @@ pub(super) async fn create(server: &ApiServer, mut call: Call, kind: &Arc<Kind>)
 
 pub(super) async fn update(server: &ApiServer, mut call: Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     let options = WriteOptions::from_query(&call.query, "UpdateOptions")?;
-    let (body, output) = receive(&mut call).await?;
+    let (body, output) = receive(&mut call, &kind.gvk).await?;
     modify(server, &call, kind, UpdateKind::Object, Change::Replace(&body), &options, output).await
 }
 

@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use store::{Entry, Expect, Key, Revision, Store, StoreError, Template, Txn};
 
 use crate::{
-    Durability, Info, ReadObjects, Reader, RequestCx, Resource, UserInfo, Verb,
+    Durability, Info, ReadObjects, Reader, RequestCx, ResourceHandle, UserInfo, Verb,
     admission::{Admission, AdmissionRequest, Operation},
     object::AnyObject,
 };
@@ -64,7 +64,7 @@ struct Kinds {
 
 /// One registered kind in one version.
 pub struct Kind {
-    pub resource: Arc<dyn Resource>,
+    pub resource: ResourceHandle,
     pub gvr: Gvr,
     pub gvk: Gvk,
     table: store::Resource,
@@ -73,7 +73,7 @@ pub struct Kind {
 /// Collects kinds and plugins, then makes the registry.
 pub struct RegistryBuilder {
     store: Store,
-    resources: Vec<Arc<dyn Resource>>,
+    resources: Vec<ResourceHandle>,
     admission: Vec<Arc<dyn Admission>>,
 }
 
@@ -91,14 +91,14 @@ pub struct Written {
 
 impl RegistryBuilder {
     #[must_use]
-    pub fn resource(mut self, resource: Arc<dyn Resource>) -> Self {
-        self.resources.push(resource);
+    pub fn resource(mut self, resource: impl Into<ResourceHandle>) -> Self {
+        self.resources.push(resource.into());
         self
     }
 
     #[must_use]
-    pub fn resources(mut self, resources: impl IntoIterator<Item = Arc<dyn Resource>>) -> Self {
-        self.resources.extend(resources);
+    pub fn resources(mut self, resources: impl IntoIterator<Item = impl Into<ResourceHandle>>) -> Self {
+        self.resources.extend(resources.into_iter().map(Into::into));
         self
     }
 
@@ -129,7 +129,8 @@ impl Registry {
     }
 
     /// Adds a kind, or replaces the one of the same group, version and plural.
-    pub fn register(&self, resource: Arc<dyn Resource>) -> Result<(), ApiError> {
+    pub fn register(&self, resource: impl Into<ResourceHandle>) -> Result<(), ApiError> {
+        let resource = resource.into();
         let info = *resource.info();
         let kind = Arc::new(Kind {
             gvr: Gvr::new(info.group, info.version, info.plural),

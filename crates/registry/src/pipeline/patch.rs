@@ -48,7 +48,7 @@ pub(super) fn apply(gvk: &Gvk, patch: &Patch, mut value: Value) -> Result<Value,
             apimachinery::patch::merge_patch(&mut value, patch.body.clone());
         }
         PatchKind::Strategic => {
-            value = crate::strict::strategic_merge(gvk, value, &patch.body)?;
+            value = crate::strict::strategic_merge(gvk, value, patch.body.clone())?;
         }
     }
     if !value.is_object() {
