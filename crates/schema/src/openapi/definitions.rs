@@ -159,10 +159,20 @@ impl<'s, 'd> Definitions<'s, 'd> {
     {
         let mut schema = Object::default();
         let text = self.texts.of_field(kind.name(), &field.name);
-        if !text.is_empty() {
+        if !field.values.is_empty() {
+            let values = field.values.iter().map(|value| format!("\n - `\"{value}\"`")).collect::<String>();
+            schema.push("description", Node::string(format!("{text}\n\nPossible enum values:{values}")));
+        } else if !text.is_empty() {
             schema.push("description", Node::string(text));
         }
         self.shape(&field.shape, false, &mut schema);
+        if !field.values.is_empty() {
+            let values = strings(field.values.iter().map(|value| value.as_ref()));
+            match schema.get_mut("items") {
+                Some(Node::Object(items)) => items.push("enum", values),
+                _ => schema.push("enum", values),
+            }
+        }
         if self.flavor == Flavor::V3
             && let Some(default) = self.default_of(field)
         {

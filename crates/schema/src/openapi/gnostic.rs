@@ -85,12 +85,15 @@ fn texts(object: &Object<'_>, name: &str, number: u32, out: &mut Vec<u8>) {
 
 fn extensions(object: &Object<'_>, number: u32, out: &mut Vec<u8>) {
     for (name, value) in object.0.iter().filter(|(name, _)| name.starts_with("x-")) {
-        named(number, name, out, |out| {
-            let mut yaml = value.to_json();
-            yaml.push(b'\n');
-            wire::bytes(2, &yaml, out);
-        });
+        named(number, name, out, |out| yaml(value, out));
     }
+}
+
+/// Gnostic's `Any`.
+fn yaml(value: &Node<'_>, out: &mut Vec<u8>) {
+    let mut yaml = value.to_json();
+    yaml.push(b'\n');
+    wire::bytes(2, &yaml, out);
 }
 
 fn schema(node: &Node<'_>, out: &mut Vec<u8>) {
@@ -99,6 +102,11 @@ fn schema(node: &Node<'_>, out: &mut Vec<u8>) {
     member(object, "format", 2, out);
     member(object, "description", 4, out);
     texts(object, "required", 19, out);
+    if let Some(Node::Array(values)) = object.get("enum") {
+        for value in values {
+            message(20, out, |out| yaml(value, out));
+        }
+    }
     if let Some(values) = object.get("additionalProperties") {
         message(21, out, |out| message(1, out, |out| schema(values, out)));
     }

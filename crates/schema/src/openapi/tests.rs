@@ -111,6 +111,18 @@ fn v3_schemas() {
     );
 }
 
+#[test]
+fn enums_are_told() {
+    let document = document("api/v1");
+    let schema = |name: &str| document.pointer(&format!("/components/schemas/io.k8s.api.core.v1.{name}")).unwrap();
+    expect![[r#"{"description":"Restart policy for all containers within the pod. One of Always, OnFailure, Never. In some contexts, only a subset of those values may be permitted. Default to Always. More info: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy\n\nPossible enum values:\n - `\"Always\"`\n - `\"Never\"`\n - `\"OnFailure\"`","enum":["Always","Never","OnFailure"],"type":"string"}"#]].assert_eq(&schema("PodSpec/properties/restartPolicy").to_string());
+    let modes = schema("HostPathVolumeSource/properties/type/enum").to_string();
+    assert_eq!(
+        modes,
+        r#"["","BlockDevice","CharDevice","Directory","DirectoryOrCreate","File","FileOrCreate","Socket"]"#
+    );
+}
+
 /// Every reference of a document leads to something.
 fn check_references(node: &Value, document: &Value) {
     match node {

@@ -109,6 +109,8 @@ pub struct Field {
     /// Map or struct that server-side apply replaces as a whole.
     pub atomic: bool,
     pub patch: PatchStrategy,
+    /// Values that it, or an element of the list, is limited to; empty when it is not.
+    pub values: Vec<Name>,
     /// JSON text of the default that the type declares.
     pub default: Option<Name>,
 }
@@ -297,6 +299,7 @@ impl Field {
             list: None,
             atomic: false,
             patch: PatchStrategy::default(),
+            values: Vec::new(),
             default: None,
         }
     }

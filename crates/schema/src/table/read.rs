@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! type NAME [kind=GROUP/VERSION/KIND]… [meta] [as=FORM] [atomic]
-//!  FIELD NUMBER SHAPE PRESENCE[r] [list=TYPE] [keys=A,B] [map=atomic] [struct=atomic] [patch=A,B] [merge=KEY] [default=JSON]
+//!  FIELD NUMBER SHAPE PRESENCE[r] [list=TYPE] [keys=A,B] [map=atomic] [struct=atomic] [patch=A,B] [merge=KEY] [enum=A,B] [default=JSON]
 //! ```
 //! NUMBER is `3`, or `2.1` for field 1 of the message 2 that is inlined. SHAPE is a scalar, a type's name, `[]SHAPE` or
-//! `{}SHAPE`. PRESENCE is `!` always, `=` when not zero, `?` when set, `*` always or null; `r` means required.
+//! `{}SHAPE`. In an enum `_` is a space and `""` is empty. PRESENCE is `!` always, `=` when not zero, `?` when set, `*` always or null; `r` means required.
 
 use std::borrow::Cow;
 
@@ -116,11 +116,20 @@ fn read_field(rest: &'static str, schema: &Schema) -> Result<Field, &'static str
             ("map" | "struct", "atomic") => field.atomic = true,
             ("map" | "struct", "granular") => {}
             ("patch", strategies) => field.patch = read_patch(strategies, field.patch.merge_key.take())?,
+            ("enum", values) => field.values = values.split(',').map(read_value).collect(),
             ("merge", key) => field.patch.merge_key = Some(Cow::Borrowed(key)),
             _ => return Err("unknown word of a field"),
         }
     }
     Ok(field)
+}
+
+fn read_value(word: &'static str) -> Name {
+    match word {
+        "\"\"" => Cow::Borrowed(""),
+        word if word.contains('_') => Cow::Owned(word.replace('_', " ")),
+        word => Cow::Borrowed(word),
+    }
 }
 
 fn read_patch(strategies: &str, merge_key: Option<Name>) -> Result<PatchStrategy, &'static str> {

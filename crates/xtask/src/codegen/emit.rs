@@ -48,6 +48,7 @@ pub(super) fn table(table: &[TableType]) -> String {
                 ("structType", "struct"),
                 ("patchStrategy", "patch"),
                 ("patchMergeKey", "merge"),
+                ("enum", "enum"),
                 ("default", "default"),
             ] {
                 if let Some(values) = field.markers.get(marker) {

@@ -130,6 +130,11 @@ pub(super) fn merge(
     while let Some(name) = queue.pop() {
         let mut kind = merger.table_type(&name)?;
         kind.kinds = kinds.get(&name).cloned().unwrap_or_default();
+        for field in &mut kind.fields {
+            if let Some(values) = supplement.enums.get(&(name.clone(), field.name.clone())) {
+                field.markers.insert("enum".to_owned(), vec![values.clone()]);
+            }
+        }
         // Frames of a watch have no type of their own to tell.
         kind.type_meta = !kind.kinds.is_empty() && !name.ends_with(".WatchEvent");
         for field in &kind.fields {

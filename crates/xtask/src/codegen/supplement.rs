@@ -10,6 +10,7 @@
 //! value   TYPE NAME…                       optional messages that are always there, even when nothing is set in them
 //! always  TYPE NAME…                       fields that are printed even when they are empty; a pointer as null
 //! omit    TYPE NAME…                       required fields, and messages, that are not printed when they are empty
+//! enum    A,B,C TYPE.NAME…                 values that fields are limited to; `_` is a space, `""` is empty
 //! drop    TYPE NAME…                       fields of the protobuf messages that v1.36 does not have
 //! ```
 
@@ -28,6 +29,7 @@ pub(super) struct Supplement {
     pub(super) always: BTreeSet<(String, String)>,
     pub(super) omit: BTreeSet<(String, String)>,
     pub(super) drop: BTreeSet<(String, String)>,
+    pub(super) enums: BTreeMap<(String, String), String>,
 }
 
 pub(super) struct NewField {
@@ -70,6 +72,12 @@ impl Supplement {
                     }
                 }
                 self.fields.insert((expand(name), field.to_owned()), new);
+            }
+            ["enum", values, ref fields @ ..] => {
+                for field in fields {
+                    let (name, field) = field.rsplit_once('.').context("TYPE.NAME")?;
+                    self.enums.insert((expand(name), field.to_owned()), values.to_owned());
+                }
             }
             [verb, name, ref fields @ ..] if !fields.is_empty() => {
                 let set = match verb {
