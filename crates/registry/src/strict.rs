@@ -74,14 +74,15 @@ pub(crate) fn strategic_merge(gvk: &Gvk, value: Value, patch: Value) -> Result<V
     let Some(kind) = builtin().kind(&gvk.group, &gvk.version, &gvk.kind) else {
         return Err(ApiError::unsupported_media_type(&["application/json-patch+json", "application/merge-patch+json"]));
     };
-    schema::patch::strategic(kind, value, patch).map_err(|error| match error.status() {
-        400 => ApiError::bad_request(error.to_string()),
-        422 => {
-            let mut status = ApiError::bad_request(error.to_string());
-            status.code = 422;
-            "Invalid".clone_into(&mut status.reason);
-            status
+    schema::patch::strategic(kind, value, patch).map_err(|error| {
+        let mut status = ApiError::bad_request(error.to_string());
+        status.code = error.status();
+        match status.code {
+            400 => {}
+            422 => "Invalid".clone_into(&mut status.reason),
+            // Upstream has no reason for these, so that clients print the bare message.
+            _ => status.reason.clear(),
         }
-        _ => ApiError::internal(error),
+        status
     })
 }
