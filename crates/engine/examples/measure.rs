@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use engine::{
-    Durability, Engine, Factory, Mutation, OpenReason, Record, Restore, Revision, Template, Transaction,
-};
+use engine::{Durability, Engine, Factory, Mutation, OpenReason, Record, Restore, Revision, Template, Transaction};
 
 #[derive(Default)]
 struct Kept {
@@ -147,9 +145,8 @@ fn main() {
         let mut engine = open(&name, &path, &mut Kept::default());
         let meter = Meter::start();
         for round in 0..groups {
-            let batch: Vec<Transaction> = (0..group)
-                .map(|n| transaction((round * group + n) % 5000, 1024, &fill, Durability::Synced))
-                .collect();
+            let batch: Vec<Transaction> =
+                (0..group).map(|n| transaction((round * group + n) % 5000, 1024, &fill, Durability::Synced)).collect();
             engine.commit(&batch).unwrap();
         }
         meter.stop(&format!("1 KB, groups of {group}"), group * groups, group * groups * 1024);

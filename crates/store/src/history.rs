@@ -45,7 +45,10 @@ pub(crate) struct History {
 /// What `History::read` found.
 pub(crate) enum Read {
     /// The position to go on from, and whether it is the end.
-    Next { position: u64, end: bool },
+    Next {
+        position: u64,
+        end: bool,
+    },
     Forgotten,
 }
 
@@ -118,9 +121,7 @@ impl History {
             floor = *revision;
             self.ages.pop_front();
         }
-        self.forget(|events, bytes, event| {
-            event.revision() <= floor || events > limits.events || bytes > limits.bytes
-        });
+        self.forget(|events, bytes, event| event.revision() <= floor || events > limits.events || bytes > limits.bytes);
     }
 
     /// Nothing before `floor` can be resumed from.

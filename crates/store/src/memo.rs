@@ -42,10 +42,7 @@ impl Memo {
     }
 
     /// A view of another type than the one kept is made anew and not kept.
-    pub(crate) fn view<T: Send + Sync + 'static, E>(
-        &self,
-        decode: impl FnOnce() -> Result<T, E>,
-    ) -> Result<Arc<T>, E> {
+    pub(crate) fn view<T: Send + Sync + 'static, E>(&self, decode: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
         if let Some(view) = self.view.get()
             && let Ok(view) = Arc::clone(view).downcast::<T>()
         {

@@ -8,8 +8,8 @@
 //! Nothing here wakes up by itself. After a relaxed write there is one wait of at most a second for the sync it owes.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use engine::{
@@ -75,14 +75,7 @@ struct Change {
 
 impl Sequencer {
     pub(crate) fn new(shared: Arc<Shared>, commands: Receiver<Command>, engine: Box<dyn Engine>) -> Sequencer {
-        Sequencer {
-            shared,
-            commands,
-            engine: Seat::Taken(engine),
-            waiting: VecDeque::new(),
-            unsynced: None,
-            sweep: 0,
-        }
+        Sequencer { shared, commands, engine: Seat::Taken(engine), waiting: VecDeque::new(), unsynced: None, sweep: 0 }
     }
 
     /// Until it is told to close, or every handle of the store is gone.

@@ -1,8 +1,8 @@
 //! The store itself: opening it, its resources, and the door to the sequencer.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{self, Sender};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 

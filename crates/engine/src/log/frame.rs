@@ -32,10 +32,15 @@ pub(super) struct Header {
 /// What a body says.
 pub(super) enum Body {
     /// First in every file. It was made under this boot id.
-    Head { format: u32, boot: String },
+    Head {
+        format: u32,
+        boot: String,
+    },
     Transaction(Vec<Change>),
     /// The log was opened again under this boot id.
-    Opened { boot: String },
+    Opened {
+        boot: String,
+    },
     /// Nothing follows until it is opened again, and everything before is synced.
     Closed,
     /// Nothing follows in this file.
@@ -45,7 +50,9 @@ pub(super) enum Body {
     /// Of a checkpoint.
     Records(Vec<Record>),
     /// Last in a checkpoint.
-    End { records: u64 },
+    End {
+        records: u64,
+    },
 }
 
 pub(super) enum Change {

@@ -133,7 +133,9 @@ impl Factory for LogFactory {
         let path = disk.path().join(&name);
         let mut file = disk.open(&name).map_err(failed("open", path.clone()))?;
         // What is behind the end is of nobody. The zeros come back with the next write.
-        file.truncate(replayed.end).map_err(failed("truncate", path))?;
+        file.truncate(replayed.end).map_err(failed("truncate", path.clone()))?;
+        // What a killed process had written may so far be in the page cache only, and is counted as synced from here.
+        file.sync().map_err(failed("sync", path))?;
         let mut log = Log {
             options: self.options,
             file,
@@ -169,8 +171,7 @@ impl Engine for Log {
         let (mut sequence, mut revision) = (self.sequence, self.revision);
         let mut outcomes = Vec::with_capacity(batch.len());
         self.buffer.clear();
-        let mut writer =
-            Writer { buffer: &mut self.buffer, file: self.number, offset: self.end, synced: self.synced };
+        let mut writer = Writer { buffer: &mut self.buffer, file: self.number, offset: self.end, synced: self.synced };
         for transaction in batch {
             sequence += 1;
             revision = revision.next();
@@ -209,8 +210,7 @@ impl Engine for Log {
         self.append_mark(&Body::Sealed)?;
         self.sealed_bytes += self.end;
         self.next_file()?;
-        let writer =
-            Checkpointer { disk: Arc::clone(&self.disk), number: self.number, revision: self.revision };
+        let writer = Checkpointer { disk: Arc::clone(&self.disk), number: self.number, revision: self.revision };
         self.checkpoint = Some(writer.start(live)?);
         Ok(())
     }
@@ -294,8 +294,7 @@ impl Log {
     fn append_mark(&mut self, body: &Body) -> Result<(), EngineError> {
         let sequence = self.sequence + 1;
         self.buffer.clear();
-        let mut writer =
-            Writer { buffer: &mut self.buffer, file: self.number, offset: self.end, synced: self.synced };
+        let mut writer = Writer { buffer: &mut self.buffer, file: self.number, offset: self.end, synced: self.synced };
         writer.mark(sequence, self.revision, body).map_err(|_| too_long())?;
         self.reserve(self.buffer.len() as u64)?;
         self.write()?;
@@ -445,7 +444,9 @@ fn create(
     let temporary = format!("{name}.tmp");
     let mut buffer = Vec::new();
     let mut writer = Writer { buffer: &mut buffer, file: number, offset: 0, synced: sequence };
-    writer.mark(sequence + 1, revision, &Body::Head { format: FORMAT, boot: disk.boot_id() }).map_err(|_| too_long())?;
+    writer
+        .mark(sequence + 1, revision, &Body::Head { format: FORMAT, boot: disk.boot_id() })
+        .map_err(|_| too_long())?;
     let mut file = disk.create(&temporary).map_err(failed("create", path.clone()))?;
     file.write_at(&buffer, 0).map_err(failed("write", path.clone()))?;
     file.sync().map_err(failed("sync", path.clone()))?;

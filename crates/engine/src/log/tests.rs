@@ -49,6 +49,8 @@ enum Step {
     /// Opens again without closing, on the same machine.
     Kill,
     PowerCut,
+    /// Killed, and the power goes after so many calls of the next start.
+    CutWhileOpening(u64),
     /// After so many more calls everything fails, then the power is cut.
     PowerCutAfter(u64),
     FailSync,
@@ -267,18 +269,30 @@ fn run(seed: u64, steps: &[Step]) -> (SimDisk, Model) {
                 disk.power_cut();
                 engine = reopen(&mut model, OpenReason::Start);
             }
+            Step::CutWhileOpening(_) if dying => {}
+            Step::CutWhileOpening(calls) => {
+                drop(engine.take());
+                disk.fail_after(*calls);
+                let opened = open(&disk, OpenReason::Start);
+                if let Ok((_, restored)) = &opened {
+                    model.check(restored);
+                }
+                drop(opened);
+                disk.power_cut();
+                engine = reopen(&mut model, OpenReason::Start);
+            }
             Step::PowerCutAfter(calls) => {
                 disk.fail_after(*calls);
                 dying = true;
             }
             Step::FailSync => {
                 disk.fail_syncs(true);
-                let sync = running.commit(&model.transactions(&[Write {
-                    durability: Durability::Synced,
-                    changes: vec![(0, Some(9))],
-                }]));
+                let sync = running.commit(
+                    &model.transactions(&[Write { durability: Durability::Synced, changes: vec![(0, Some(9))] }]),
+                );
                 assert!(sync.is_err());
-                let batch = model.transactions(&[Write { durability: Durability::Synced, changes: vec![(0, Some(9))] }]);
+                let batch =
+                    model.transactions(&[Write { durability: Durability::Synced, changes: vec![(0, Some(9))] }]);
                 model.push(&batch[0], model.used + 1);
                 disk.fail_syncs(false);
                 failed = true;
@@ -336,6 +350,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Kill),
         2 => Just(Step::PowerCut),
         3 => (0..40_u64).prop_map(Step::PowerCutAfter),
+        2 => (0..12_u64).prop_map(Step::CutWhileOpening),
     ]
 }
 

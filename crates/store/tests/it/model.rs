@@ -73,6 +73,8 @@ struct Model {
     versions: [BTreeMap<u64, Contents>; 2],
     changes: [Vec<Change>; 2],
     revision: u64,
+    /// What a power cut may not take.
+    safe: u64,
     counter: u64,
 }
 
@@ -188,7 +190,8 @@ impl World {
     fn new(seed: u64) -> World {
         let disk = SimDisk::new(seed);
         let store = open(&disk);
-        let model = Model { versions: Default::default(), changes: Default::default(), revision: 0, counter: 0 };
+        let model =
+            Model { versions: Default::default(), changes: Default::default(), revision: 0, safe: 0, counter: 0 };
         World { disk, store: Some(store), model, watchers: Vec::new() }
     }
 
@@ -228,7 +231,7 @@ impl World {
                 match self.store().commit(txn).await {
                     Ok(committed) => {
                         assert!(holds);
-                        self.committed(&done, &committed);
+                        self.committed(&done, &committed, step.relaxed);
                     }
                     Err(StoreError::Conflict { op, current, .. }) => {
                         assert!(!holds);
@@ -245,14 +248,14 @@ impl World {
                 let (txns, done): (Vec<_>, Vec<_>) = prepared.into_iter().map(|(txn, done, _)| (txn, done)).unzip();
                 let store = self.store().clone();
                 let results = futures::future::join_all(txns.into_iter().map(|txn| store.commit(txn))).await;
-                let mut done: Vec<_> = done.into_iter().zip(results).filter_map(|(done, result)| match result {
-                    Ok(committed) => Some((done, committed)),
-                    Err(StoreError::Conflict { .. }) => None,
-                    Err(error) => panic!("{error}"),
-                }).collect();
-                done.sort_by_key(|(_, committed)| committed.revision);
-                for (done, committed) in done {
-                    self.committed(&done, &committed);
+                let mut done: Vec<_> = done.into_iter().zip(results).zip(steps).collect();
+                done.sort_by_key(|((_, result), _)| result.as_ref().map_or(Revision::ZERO, |done| done.revision));
+                for ((done, result), step) in done {
+                    match result {
+                        Ok(committed) => self.committed(&done, &committed, step.relaxed),
+                        Err(StoreError::Conflict { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
                 }
             }
             Step::Watch(step) => {
@@ -293,11 +296,11 @@ impl World {
                     Err(StoreError::Conflict { .. }) => assert!(!holds),
                     Err(StoreError::Unknown(_)) => {
                         // The next write finds out. It is one of its own, so that it can be told from the other.
-                        let probe = TxnStep { ops: vec![OpStep { resource: 1, key: 200, expect: 0, delete: false }], relaxed: false };
-                        let (txn, probed, _) = self.txn(&probe);
+                        let op = OpStep { resource: 1, key: 200, expect: 0, delete: false };
+                        let (txn, probed, _) = self.txn(&TxnStep { ops: vec![op], relaxed: false });
                         let committed = self.store().commit(txn).await.unwrap();
                         self.settle(&done, committed.revision.0);
-                        self.committed(&probed, &committed);
+                        self.committed(&probed, &committed, false);
                     }
                     other => panic!("{other:?}"),
                 }
@@ -306,8 +309,11 @@ impl World {
         self.check_present();
     }
 
-    fn committed(&mut self, done: &[(OpStep, String)], committed: &Committed) {
+    fn committed(&mut self, done: &[(OpStep, String)], committed: &Committed, relaxed: bool) {
         self.model.apply(done, committed.revision.0);
+        if !relaxed {
+            self.model.safe = committed.revision.0;
+        }
         for ((op, _), entry) in done.iter().zip(&committed.entries) {
             let change = self.model.changes[op.resource].iter().rfind(|change| change.key == key(op.key).as_str());
             assert_eq!(change.unwrap().text, string(entry.bytes()));
@@ -347,17 +353,25 @@ impl World {
         self.store = Some(store);
         if everything {
             assert_eq!(found, self.model.revision);
+            self.model.safe = self
+                .model
+                .versions
+                .iter()
+                .filter_map(|versions| versions.keys().next_back().copied())
+                .max()
+                .unwrap_or(0);
         } else {
             // Relaxed transactions may be gone: the newest version of everything that is what is there.
             let lists: Vec<_> = (0..2).map(|resource| contents(&self.resource(resource).snapshot())).collect();
             let candidates = self.model.versions.iter().flat_map(|versions| versions.keys().copied()).chain([0]);
             let mut candidates: Vec<u64> = candidates.collect();
             candidates.sort_unstable();
-            let kept = candidates.into_iter().rev().find(|revision| {
-                (0..2).all(|resource| self.model.at(resource, *revision) == lists[resource])
-            });
+            let kept = candidates
+                .into_iter()
+                .rev()
+                .find(|revision| (0..2).all(|resource| self.model.at(resource, *revision) == lists[resource]));
             let kept = kept.expect("what is there was there once");
-            assert!(kept >= self.last_synced(), "{kept} is there, {} was synced", self.last_synced());
+            assert!(kept >= self.model.safe, "{kept} is there, {} was synced", self.model.safe);
             for resource in 0..2 {
                 self.model.versions[resource].retain(|revision, _| *revision <= kept);
                 self.model.changes[resource].retain(|change| change.revision <= kept);
@@ -368,11 +382,6 @@ impl World {
         for (resource, filter, seen) in resumed {
             self.watch(resource, filter, seen, !everything);
         }
-    }
-
-    fn last_synced(&self) -> u64 {
-        // The last write to `nodes` 200 is always synced; other transactions are not told apart here.
-        self.model.current(1).get(key(200).as_str()).map_or(0, |(_, modified, _)| *modified)
     }
 
     fn watch(&mut self, resource: usize, filter_number: u8, from: u64, may_be_gone: bool) {
@@ -386,7 +395,10 @@ impl World {
                 assert!(oldest > Revision(from));
                 // Nothing is forgotten without need.
                 let later = self.model.changes[resource].iter().filter(|change| change.revision > from).count();
-                assert!(may_be_gone || later > HISTORY || oldest.0 > self.first_kept(resource), "from {from}, {oldest}");
+                assert!(
+                    may_be_gone || later > HISTORY || oldest.0 > self.first_kept(resource),
+                    "from {from}, {oldest}"
+                );
             }
             Err(error) => panic!("{error}"),
         }
@@ -477,8 +489,8 @@ fn txn_step() -> impl Strategy<Value = TxnStep> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let watch = (0..2_usize, 0..80_u64, any::<u8>())
-        .prop_map(|(resource, back, filter)| WatchStep { resource, back, filter });
+    let watch =
+        (0..2_usize, 0..80_u64, any::<u8>()).prop_map(|(resource, back, filter)| WatchStep { resource, back, filter });
     prop_oneof![
         30 => txn_step().prop_map(Step::Commit),
         5 => prop::collection::vec(txn_step(), 2..12).prop_map(Step::Race),
