@@ -1,12 +1,12 @@
 //! Services as nf_tables rules: ClusterIP, NodePort, LoadBalancer, external IPs, session affinity, traffic policies.
 //!
 //! A Service's front (address, protocol, port) is one element of a verdict map; the verdict is a chain that says how
-//! to choose among so many endpoints, and is shared by all Services of the same shape; the endpoints are elements of
-//! one map, numbered within their pool. So nothing a change does depends on the number of Services.
+//! to choose among so many endpoints, and is shared by all fronts of the same shape; the endpoints are elements of
+//! one map, numbered within their front. So nothing a change does depends on the number of Services.
 //!
 //! ```text
-//! (address, protocol, port) --services--> chain "one of three"   --service-pools--> pool
-//!                                         (pool, random number below three) --endpoints--> (address, port)
+//! (address, protocol, port)                            --services-->          chain "one of three"
+//! (address, protocol, port, random number below three) --service-endpoints--> (address, port)
 //! ```
 //!
 //! Upstream: `pkg/proxy` and `pkg/proxy/nftables`, whose decisions these are; its chains per Service are not.
@@ -14,6 +14,7 @@
 //! Invariants: deciding (`plan`, `shadow`) is pure; the kernel is told differences and asked only at start; each
 //! change is one transaction; the rules stay when the process goes; every name is the configuration's.
 
+mod affinity;
 mod chains;
 mod config;
 mod health;

@@ -1,6 +1,7 @@
 //! The sets and maps of the Service rules, by family. Pure.
 //!
-//! Names never begin with `pod-`: those are the pod network's.
+//! Names never begin with `pod-`: those are the pod network's. A key is always a front and what comes after it: a
+//! looked-up value inside a key would save elements, but versions of `nft` that are in use cannot print that.
 
 use netlink::nft::{Set, Type};
 
@@ -11,22 +12,22 @@ pub(crate) struct SetId {
     pub(crate) kind: SetKind,
 }
 
+/// A front is (address, protocol, port), or (protocol, port) on every address of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum SetKind {
-    /// Fronts with an address: to a chain.
+    /// Front: to the chain that chooses an endpoint.
     Services,
-    /// The same fronts: to their pool.
-    ServicePools,
-    /// Fronts on every address of the node: to a chain.
     NodePorts,
-    NodePortPools,
-    /// (pool, number): to an endpoint.
-    Endpoints,
-    /// (pool, endpoint) of pools with session affinity: which remembered endpoints still count.
-    Live,
-    /// (client, pool): the endpoint it was sent to. Filled by the rules.
-    Affinity,
-    /// Fronts without a usable endpoint: to the chain that says so.
+    /// Front and number: to an endpoint.
+    ServiceEndpoints,
+    NodePortEndpoints,
+    /// Front and client: the endpoint it was sent to. Filled by the rules.
+    ServiceAffinity,
+    NodePortAffinity,
+    /// Front with session affinity: to the chain that remembers.
+    StickyServices,
+    StickyNodePorts,
+    /// Front without a usable endpoint: to the chain that says so.
     NoEndpoints,
     NoEndpointNodePorts,
     /// Every cluster IP: other ports of it are refused.
@@ -39,14 +40,15 @@ pub(crate) enum SetKind {
     Sources,
 }
 
-pub(crate) const KINDS: [SetKind; 13] = [
+pub(crate) const KINDS: [SetKind; 14] = [
     SetKind::Services,
-    SetKind::ServicePools,
     SetKind::NodePorts,
-    SetKind::NodePortPools,
-    SetKind::Endpoints,
-    SetKind::Live,
-    SetKind::Affinity,
+    SetKind::ServiceEndpoints,
+    SetKind::NodePortEndpoints,
+    SetKind::ServiceAffinity,
+    SetKind::NodePortAffinity,
+    SetKind::StickyServices,
+    SetKind::StickyNodePorts,
     SetKind::NoEndpoints,
     SetKind::NoEndpointNodePorts,
     SetKind::ClusterIps,
@@ -63,12 +65,13 @@ impl SetId {
         let family = if self.ipv6 { "ip6" } else { "ip" };
         let kind = match self.kind {
             SetKind::Services => "services",
-            SetKind::ServicePools => "service-pools",
             SetKind::NodePorts => "nodeports",
-            SetKind::NodePortPools => "nodeport-pools",
-            SetKind::Endpoints => "endpoints",
-            SetKind::Live => "live-endpoints",
-            SetKind::Affinity => "affinity",
+            SetKind::ServiceEndpoints => "service-endpoints",
+            SetKind::NodePortEndpoints => "nodeport-endpoints",
+            SetKind::ServiceAffinity => "service-affinity",
+            SetKind::NodePortAffinity => "nodeport-affinity",
+            SetKind::StickyServices => "sticky-services",
+            SetKind::StickyNodePorts => "sticky-nodeports",
             SetKind::NoEndpoints => "no-endpoint-services",
             SetKind::NoEndpointNodePorts => "no-endpoint-nodeports",
             SetKind::ClusterIps => "cluster-ips",
@@ -83,19 +86,27 @@ impl SetId {
         use Type::{Mark, Protocol, Service};
         let ip = if self.ipv6 { Type::Ipv6 } else { Type::Ipv4 };
         let name = self.name();
+        let endpoint = [ip, Service];
         let front = [ip, Protocol, Service];
+        let node_port = [Protocol, Service];
+        let and = |front: &[Type], more| [front, &[more]].concat();
         match self.kind {
-            SetKind::Services | SetKind::NoEndpoints => Set::verdict_map(name, &front),
-            SetKind::ServicePools => Set::map(name, &front, &[Mark]),
-            SetKind::NodePorts | SetKind::NoEndpointNodePorts => Set::verdict_map(name, &front[1..]),
-            SetKind::NodePortPools => Set::map(name, &front[1..], &[Mark]),
-            SetKind::Endpoints => Set::map(name, &[Mark, Mark], &[ip, Service]),
-            SetKind::Live => Set::of(name, &[Mark, ip, Service]),
-            SetKind::Affinity => Set::map(name, &[ip, Mark], &[ip, Service]).with_dynamic_elements(AFFINITY_LIMIT),
+            SetKind::Services | SetKind::StickyServices | SetKind::NoEndpoints => Set::verdict_map(name, &front),
+            SetKind::NodePorts | SetKind::StickyNodePorts | SetKind::NoEndpointNodePorts => {
+                Set::verdict_map(name, &node_port)
+            }
+            SetKind::ServiceEndpoints => Set::map(name, &and(&front, Mark), &endpoint),
+            SetKind::NodePortEndpoints => Set::map(name, &and(&node_port, Mark), &endpoint),
+            SetKind::ServiceAffinity => {
+                Set::map(name, &and(&front, ip), &endpoint).with_dynamic_elements(AFFINITY_LIMIT)
+            }
+            SetKind::NodePortAffinity => {
+                Set::map(name, &and(&node_port, ip), &endpoint).with_dynamic_elements(AFFINITY_LIMIT)
+            }
             SetKind::ClusterIps => Set::of(name, &[ip]),
             SetKind::Hairpin => Set::of(name, &[ip, ip]),
             SetKind::Firewalled => Set::of(name, &front),
-            SetKind::Sources => Set::of(name, &[ip, Protocol, Service, ip]).with_intervals(),
+            SetKind::Sources => Set::of(name, &and(&front, ip)).with_intervals(),
         }
     }
 }

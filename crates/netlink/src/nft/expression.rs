@@ -190,9 +190,10 @@ pub enum Expr {
         data: Option<Register>,
         timeout: Option<Duration>,
     },
-    /// A random number below the modulus.
+    /// A random number below the modulus, plus the offset.
     Random {
         modulus: u32,
+        offset: u32,
         to: Register,
     },
     /// 0, 1, 2, … below the modulus.
@@ -406,8 +407,8 @@ impl Expr {
                     writer.be64(6, milliseconds(*timeout));
                 }
             }
-            Self::Random { modulus, to } => numgen(writer, *modulus, 1, *to),
-            Self::Increment { modulus, to } => numgen(writer, *modulus, 0, *to),
+            Self::Random { modulus, offset, to } => numgen(writer, *modulus, 1, *offset, *to),
+            Self::Increment { modulus, to } => numgen(writer, *modulus, 0, 0, *to),
             Self::Hash { from, length, modulus, seed, to } => {
                 writer.be32(1, from.number());
                 writer.be32(2, to.number());
@@ -466,11 +467,11 @@ impl Expr {
     }
 }
 
-fn numgen(writer: &mut Writer, modulus: u32, kind: u32, to: Register) {
+fn numgen(writer: &mut Writer, modulus: u32, kind: u32, offset: u32, to: Register) {
     writer.be32(1, to.number());
     writer.be32(2, modulus);
     writer.be32(3, kind);
-    writer.be32(4, 0);
+    writer.be32(4, offset);
 }
 
 fn length_of(bytes: &[u8]) -> u32 {

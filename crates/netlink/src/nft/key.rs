@@ -74,6 +74,11 @@ impl Key {
         Self::default()
     }
 
+    /// A key as the kernel listed it.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec() }
+    }
+
     fn part(mut self, bytes: &[u8]) -> Self {
         self.bytes.resize((self.bytes.len() + 3) & !3, 0);
         self.bytes.extend_from_slice(bytes);

@@ -6,6 +6,7 @@ use crate::wire::{self, Writer};
 
 const GET_CHAIN: u16 = SUBSYSTEM | 4;
 const GET_SET: u16 = SUBSYSTEM | 10;
+const GET_ELEMENTS: u16 = SUBSYSTEM | 13;
 
 /// A table's chains and sets, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +59,26 @@ pub async fn list(socket: &mut Socket, table: &Table) -> Result<Listed, Error> {
         .await;
     absent_is_empty(sets)?;
     Ok(listed)
+}
+
+/// The elements of a map to data: key and value. For maps that rules fill; the rest is known without asking.
+pub async fn elements(socket: &mut Socket, table: &Table, map: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    let mut elements = Vec::new();
+    let ask = |writer: &mut Writer| {
+        writer.raw(&[table.family.number(), 0, 0, 0]);
+        writer.string(1, &table.name);
+        writer.string(2, map);
+    };
+    socket
+        .dump(GET_ELEMENTS, "list elements", ask, |_, payload| {
+            let listed = wire::find(payload.get(4..).unwrap_or_default(), 3);
+            for element in listed.iter().flat_map(|list| list.attributes()) {
+                let part = |kind| wire::find(wire::find(element.value, kind)?.value, 1).map(|part| part.value.to_vec());
+                elements.extend(part(1).zip(part(2)));
+            }
+        })
+        .await?;
+    Ok(elements)
 }
 
 fn absent_is_empty(result: Result<(), Error>) -> Result<(), Error> {

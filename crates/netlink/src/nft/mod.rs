@@ -19,7 +19,7 @@ pub use expression::{
 };
 pub use key::{Key, Type};
 pub use layout::{Chain, Layout, remove};
-pub use listing::{Listed, ListedSet, list};
+pub use listing::{Listed, ListedSet, elements, list};
 
 pub(crate) const SUBSYSTEM: u16 = 10 << 8;
 

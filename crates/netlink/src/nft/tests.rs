@@ -153,7 +153,7 @@ async fn every_expression_is_accepted_and_shown() {
                 ];
                 rule("pre", &[&fib]);
                 let dnat = [
-                    Expr::Random { modulus: 3, to: r(0) },
+                    Expr::Random { modulus: 3, offset: 0, to: r(0) },
                     Expr::Map { map: "data".into(), key: r(0), to: r(4) },
                     Expr::Nat { kind: NatKind::Destination, ipv6: false, address: Some(r(4)), port: Some(r(5)) },
                 ];

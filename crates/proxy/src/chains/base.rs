@@ -2,10 +2,12 @@
 
 use ipnet::IpNet;
 use netlink::nft::{
-    BaseChain, Chain, ChainType, Cmp, CtKey, Expr, FibResult, Hook, Key, Layout, MetaKey, Register, Reject, Verdict,
+    BaseChain, Chain, ChainType, Cmp, CtKey, Expr, FibResult, Hook, Layout, MetaKey, Register, Reject, Verdict,
     fib_flags, load, priority,
 };
 
+use super::memory::original_front;
+use super::{Front, octets};
 use crate::config::Config;
 use crate::tables::{KINDS, SetId, SetKind};
 
@@ -44,11 +46,18 @@ pub(crate) fn layout(config: &Config) -> Layout {
             chain("nodeports-check", None, each(node_ports_check)),
             chain("cluster-ips-check", None, each(cluster_ips_check)),
             chain("firewall-check", None, each(firewall_check)),
+            chain("remember", None, each(remember)),
             chain("nat-prerouting", nat(Hook::Prerouting, priority::DSTNAT), vec![jump("services")]),
             chain("nat-output", nat(Hook::Output, priority::DSTNAT), vec![jump("services")]),
-            chain("nat-postrouting", nat(Hook::Postrouting, priority::SRCNAT), postrouting(config)),
+            chain("nat-postrouting", nat(Hook::Postrouting, priority::SRCNAT), {
+                [vec![[was_translated(), jump("remember")].concat()], postrouting(config)].concat()
+            }),
             chain("filter-prerouting", filter(Hook::Prerouting, before), vec![new("firewall-check")]),
-            chain("filter-input", filter(Hook::Input, before), vec![new("nodeports-check"), new("endpoints-check")]),
+            chain("filter-input", filter(Hook::Input, before), {
+                // Endpoints that are the node's own addresses do not come by postrouting.
+                let remember = [is_new(), was_translated(), jump("remember")].concat();
+                vec![new("nodeports-check"), new("endpoints-check"), remember]
+            }),
             chain(
                 "filter-forward",
                 filter(Hook::Forward, before),
@@ -62,16 +71,8 @@ pub(crate) fn layout(config: &Config) -> Layout {
     }
 }
 
-/// (address, protocol, port), and where the next part of a key goes.
-fn front(ipv6: bool) -> (Vec<Expr>, Register) {
-    let words = if ipv6 { 4 } else { 1 };
-    let mut rule = Expr::family(ipv6).to_vec();
-    rule.extend([
-        load::destination(ipv6, R0),
-        load::protocol(R0.plus(words)),
-        load::destination_port(R0.plus(words + 1)),
-    ]);
-    (rule, R0.plus(words + 2))
+fn front(ipv6: bool) -> Front {
+    Front { ipv6, node_port: false }
 }
 
 fn node_port_front(ipv6: bool) -> Vec<Expr> {
@@ -94,7 +95,7 @@ fn in_set(ipv6: bool, kind: SetKind) -> Expr {
 }
 
 fn services(_: &Config, ipv6: bool) -> Vec<Vec<Expr>> {
-    let (mut service, _) = front(ipv6);
+    let mut service = front(ipv6).load();
     service.push(ask(ipv6, SetKind::Services));
     let mut node_port = node_port_front(ipv6);
     node_port.push(ask(ipv6, SetKind::NodePorts));
@@ -102,7 +103,7 @@ fn services(_: &Config, ipv6: bool) -> Vec<Vec<Expr>> {
 }
 
 fn endpoints_check(_: &Config, ipv6: bool) -> Vec<Vec<Expr>> {
-    let (mut rule, _) = front(ipv6);
+    let mut rule = front(ipv6).load();
     rule.push(ask(ipv6, SetKind::NoEndpoints));
     vec![rule]
 }
@@ -129,7 +130,8 @@ fn cluster_ips_check(config: &Config, ipv6: bool) -> Vec<Vec<Expr>> {
 }
 
 fn firewall_check(_: &Config, ipv6: bool) -> Vec<Vec<Expr>> {
-    let (mut allowed, next) = front(ipv6);
+    let mut allowed = front(ipv6).load();
+    let next = Register(front(ipv6).key_words());
     let mut denied = allowed.clone();
     allowed.push(load::source(ipv6, next));
     allowed.extend([in_set(ipv6, SetKind::Sources), Expr::Verdict(Verdict::Return)]);
@@ -181,10 +183,28 @@ fn loopback_guard(config: &Config) -> Vec<Vec<Expr>> {
 
 /// The address in register 0 is in the range.
 fn within(range: &IpNet) -> [Expr; 2] {
-    let octets = |address| Key::new().address(address).bytes().to_vec();
     let (mask, network) = (octets(range.netmask()), octets(range.network()));
     let zero = vec![0; mask.len()];
     [Expr::Bitwise { from: R0, to: R0, mask, xor: zero }, Expr::equal(R0, network)]
+}
+
+/// Fronts with session affinity lead to the chain that remembers.
+fn remember(_: &Config, ipv6: bool) -> Vec<Vec<Expr>> {
+    let rule = |node_port, kind| {
+        let mut rule = original_front(Front { ipv6, node_port });
+        rule.push(ask(ipv6, kind));
+        rule
+    };
+    vec![rule(false, SetKind::StickyServices), rule(true, SetKind::StickyNodePorts)]
+}
+
+fn was_translated() -> Vec<Expr> {
+    const DESTINATION_TRANSLATED: u32 = 32;
+    vec![
+        Expr::Ct { key: CtKey::Status, direction: None, to: R0 },
+        Expr::Bitwise { from: R0, to: R0, mask: DESTINATION_TRANSLATED.to_ne_bytes().to_vec(), xor: vec![0; 4] },
+        Expr::not_equal(R0, vec![0; 4]),
+    ]
 }
 
 fn is_new() -> Vec<Expr> {

@@ -1,23 +1,19 @@
-//! Chains that choose an endpoint: one for each shape of front that some Service has.
-//!
-//! Registers: the front's key is loaded from 0 and becomes the pool's number at `POOL`; the client's address goes
-//! right before it, the number drawn or the remembered endpoint right after it, so that each key lies in one piece.
-
-use std::time::Duration;
+//! Chains that choose an endpoint: one for each way in which some front is answered.
 
 use ipnet::IpNet;
-use netlink::nft::{DynsetOp, Expr, FibResult, Key, NatKind, Register, Verdict, fib_flags, load};
+use netlink::nft::{Expr, FibResult, NatKind, Register, Verdict, fib_flags, load};
 
+use super::{Front, LOCAL_NUMBERS, octets};
 use crate::config::Config;
 use crate::tables::{SetId, SetKind};
 
 /// How a front is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Choice {
-    pub(crate) ipv6: bool,
-    /// A front on every address of the node, instead of one address.
-    pub(crate) node_port: bool,
+    pub(crate) front: Front,
     pub(crate) masquerade: Masquerade,
+    /// Clients go back to the endpoint they had.
+    pub(crate) sticky: bool,
     pub(crate) route: Route,
 }
 
@@ -38,7 +34,6 @@ pub(crate) enum Route {
     External {
         cluster: u32,
         local: u32,
-        affinity: Option<u32>,
     },
 }
 
@@ -46,216 +41,123 @@ pub(crate) enum Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Pool {
     pub(crate) count: u32,
-    /// Only this node's endpoints: a pool of its own, numbered one higher.
+    /// Only this node's endpoints, which have numbers of their own.
     pub(crate) local: bool,
-    /// Seconds a client stays with its endpoint.
-    pub(crate) affinity: Option<u32>,
 }
 
 // === impl Choice ===
 
 impl Choice {
     pub(crate) fn name(self) -> String {
-        let family = if self.ipv6 { "ip6" } else { "ip" };
-        let front = if self.node_port { "nodeport" } else { "service" };
+        let front = self.front.name();
         let masquerade = match self.masquerade {
             Masquerade::Nobody => "",
             Masquerade::OffCluster => "-offcluster",
             Masquerade::Everybody => "-masquerade",
         };
-        let (route, affinity) = match self.route {
-            Route::Pool(pool) => (format!("{}{}", if pool.local { "local-" } else { "" }, pool.count), pool.affinity),
-            Route::External { cluster, local, affinity } => (format!("external-{cluster}-local-{local}"), affinity),
+        let sticky = if self.sticky { "-sticky" } else { "" };
+        let route = match self.route {
+            Route::Pool(Pool { count, local: false }) => count.to_string(),
+            Route::Pool(Pool { count, local: true }) => format!("local-{count}"),
+            Route::External { cluster, local } => format!("external-{cluster}-local-{local}"),
         };
-        let affinity = affinity.map(|seconds| format!("-sticky-{seconds}")).unwrap_or_default();
-        format!("{family}-{front}{masquerade}-{route}{affinity}")
+        format!("{front}{masquerade}{sticky}-{route}")
     }
 
-    /// Chains this one leads to.
-    pub(crate) fn dependency(self) -> Option<Self> {
+    pub(super) fn dependency(self) -> Option<Self> {
         match self.route {
-            Route::External { cluster, affinity, .. } if cluster > 0 => {
-                let route = Route::Pool(Pool { count: cluster, local: false, affinity });
+            Route::External { cluster, .. } if cluster > 0 => {
+                let route = Route::Pool(Pool { count: cluster, local: false });
                 Some(Self { masquerade: Masquerade::Nobody, route, ..self })
             }
             _ => None,
         }
     }
 
-    pub(crate) fn rules(self, config: &Config) -> Vec<Vec<Expr>> {
-        let frame = Frame { choice: self, words: if self.ipv6 { 4 } else { 1 } };
+    pub(super) fn rules(self, config: &Config) -> Vec<Vec<Expr>> {
         let mut rules = Vec::new();
         match self.masquerade {
             Masquerade::Nobody => {}
             Masquerade::Everybody => rules.push(Expr::or_mark(config.masquerade_mark).to_vec()),
-            Masquerade::OffCluster => rules.push(frame.mark_off_cluster(config)),
+            Masquerade::OffCluster => rules.push(self.mark_off_cluster(config)),
         }
         match self.route {
-            Route::Pool(pool) => rules.extend(frame.pool(pool)),
-            Route::External { local, affinity, .. } => {
-                if let Some(anywhere) = self.dependency() {
-                    let anywhere = Expr::Verdict(Verdict::Goto(anywhere.name()));
-                    for range in frame.ranges(config) {
-                        let mut short = frame.source_in(range, false);
-                        short.push(anywhere.clone());
-                        rules.push(short);
-                    }
-                    let mut own = frame.from_this_machine();
-                    own.extend(Expr::or_mark(config.masquerade_mark));
-                    own.push(anywhere);
-                    rules.push(own);
-                }
+            Route::Pool(pool) => rules.extend(self.pool(pool)),
+            Route::External { local, .. } => {
+                rules.extend(self.short_of_policy(config));
                 if local > 0 {
-                    rules.extend(frame.pool(Pool { count: local, local: true, affinity }));
+                    rules.extend(self.pool(Pool { count: local, local: true }));
                 }
             }
         }
         rules
     }
-}
 
-/// Where things lie in the registers, for one family.
-struct Frame {
-    choice: Choice,
-    /// Registers of an address.
-    words: u8,
-}
-
-impl Frame {
-    fn pool_register(&self) -> Register {
-        Register(2 * self.words + 1)
-    }
-
-    /// (client, pool) in one piece.
-    fn client(&self) -> Register {
-        Register(self.words + 1)
-    }
-
-    fn set(&self, kind: SetKind) -> String {
-        SetId { ipv6: self.choice.ipv6, kind }.name()
-    }
-
-    fn ranges<'a>(&self, config: &'a Config) -> impl Iterator<Item = &'a IpNet> + use<'a> {
-        let ipv6 = self.choice.ipv6;
-        config.cluster_ranges.iter().filter(move |range| range.addr().is_ipv6() == ipv6)
-    }
-
-    /// Looks the front's pool up.
-    fn load_pool(&self, local: bool) -> Vec<Expr> {
-        let ipv6 = self.choice.ipv6;
-        let mut rule = Expr::family(ipv6).to_vec();
-        let (key, map) = if self.choice.node_port {
-            (vec![load::protocol(Register(0)), load::destination_port(Register(1))], SetKind::NodePortPools)
-        } else {
-            let after = Register(self.words);
-            let key = vec![
-                load::destination(ipv6, Register(0)),
-                load::protocol(after),
-                load::destination_port(after.plus(1)),
-            ];
-            (key, SetKind::ServicePools)
-        };
-        rule.extend(key);
-        let pool = self.pool_register();
-        rule.push(Expr::Map { map: self.set(map), key: Register(0), to: pool });
-        if local {
-            let one = 1_u32;
-            let (mask, xor) = ((!one).to_ne_bytes().to_vec(), one.to_ne_bytes().to_vec());
-            rule.push(Expr::Bitwise { from: pool, to: pool, mask, xor });
+    /// Back to the endpoint the client had, if it is remembered; else a number is drawn.
+    fn pool(self, pool: Pool) -> Vec<Vec<Expr>> {
+        let Front { ipv6, node_port } = self.front;
+        let next = Register(self.front.key_words());
+        let of = |service, for_node_port| SetId { ipv6, kind: if node_port { for_node_port } else { service } }.name();
+        let mut rules = Vec::new();
+        if self.sticky {
+            let map = of(SetKind::ServiceAffinity, SetKind::NodePortAffinity);
+            let mut back = self.front.load();
+            back.push(load::source(ipv6, next));
+            self.translate(&mut back, map, next.plus(self.front.words()));
+            rules.push(back);
         }
-        rule
+        let map = of(SetKind::ServiceEndpoints, SetKind::NodePortEndpoints);
+        let mut draw = self.front.load();
+        let offset = if pool.local { LOCAL_NUMBERS } else { 0 };
+        draw.push(Expr::Random { modulus: pool.count.max(1), offset, to: next });
+        self.translate(&mut draw, map, next.plus(1));
+        rules.push(draw);
+        rules
     }
 
-    /// Draws a number and looks its endpoint up; answers where that is.
-    fn draw(&self, rule: &mut Vec<Expr>, count: u32) -> Register {
-        let number = self.pool_register().plus(1);
-        rule.push(match count {
-            0 | 1 => Expr::Immediate { value: 0_u32.to_ne_bytes().to_vec(), to: number },
-            several => Expr::Random { modulus: several, to: number },
+    fn translate(self, rule: &mut Vec<Expr>, map: String, endpoint: Register) {
+        let port = Some(endpoint.plus(self.front.words()));
+        rule.push(Expr::Map { map, key: Register(0), to: endpoint });
+        rule.push(Expr::Nat { kind: NatKind::Destination, ipv6: self.front.ipv6, address: Some(endpoint), port });
+    }
+
+    fn short_of_policy(self, config: &Config) -> Vec<Vec<Expr>> {
+        let Some(anywhere) = self.dependency() else { return Vec::new() };
+        let anywhere = Expr::Verdict(Verdict::Goto(anywhere.name()));
+        let from_pods = self.ranges(config).map(|range| {
+            let mut rule = self.source_in(range, false);
+            rule.push(anywhere.clone());
+            rule
         });
-        let endpoint = number.plus(1);
-        rule.push(Expr::Map { map: self.set(SetKind::Endpoints), key: self.pool_register(), to: endpoint });
-        endpoint
+        let mut rules: Vec<Vec<Expr>> = from_pods.collect();
+        let to = Register(0);
+        let mut own = vec![
+            Expr::Fib { flags: fib_flags::SOURCE, result: FibResult::AddressType, to },
+            Expr::equal(to, 2_u32.to_ne_bytes()),
+        ];
+        own.extend(Expr::or_mark(config.masquerade_mark));
+        own.push(anywhere);
+        rules.push(own);
+        rules
     }
 
-    fn translate(&self, endpoint: Register) -> Expr {
-        Expr::Nat {
-            kind: NatKind::Destination,
-            ipv6: self.choice.ipv6,
-            address: Some(endpoint),
-            port: Some(endpoint.plus(self.words)),
-        }
-    }
-
-    fn pool(&self, pool: Pool) -> Vec<Vec<Expr>> {
-        let mut plain = self.load_pool(pool.local);
-        let endpoint = self.draw(&mut plain, pool.count);
-        plain.push(self.translate(endpoint));
-        match pool.affinity {
-            Some(seconds) => {
-                let mut rules = self.sticky(pool, Duration::from_secs(seconds.into()));
-                rules.push(plain);
-                rules
-            }
-            None => vec![plain],
-        }
-    }
-
-    /// Before the draw: back to the endpoint the client had, if that still counts; else forget it, draw, remember.
-    fn sticky(&self, pool: Pool, timeout: Duration) -> Vec<Vec<Expr>> {
-        let ipv6 = self.choice.ipv6;
-        let map = self.set(SetKind::Affinity);
-        let known = self.pool_register().plus(1);
-        let dynset = |op, data| Expr::Dynset {
-            set: map.clone(),
-            op,
-            key: self.client(),
-            data: Some(data),
-            timeout: Some(timeout),
-        };
-        let mut begin = self.load_pool(pool.local);
-        begin.push(load::source(ipv6, self.client()));
-        let recall = Expr::Map { map: map.clone(), key: self.client(), to: known };
-
-        let mut back = begin.clone();
-        back.push(recall.clone());
-        back.push(Expr::InSet { set: self.set(SetKind::Live), key: self.pool_register(), inverted: false });
-        back.push(dynset(DynsetOp::Update, known));
-        back.push(self.translate(known));
-
-        let mut forget = begin.clone();
-        forget.push(recall);
-        forget.push(dynset(DynsetOp::Delete, known));
-
-        let mut anew = begin;
-        let endpoint = self.draw(&mut anew, pool.count);
-        anew.push(dynset(DynsetOp::Add, endpoint));
-        anew.push(self.translate(endpoint));
-        vec![back, forget, anew]
-    }
-
-    fn mark_off_cluster(&self, config: &Config) -> Vec<Expr> {
+    fn mark_off_cluster(self, config: &Config) -> Vec<Expr> {
         let mut rule: Vec<Expr> = self.ranges(config).flat_map(|range| self.source_in(range, true)).collect();
         rule.extend(Expr::or_mark(config.masquerade_mark));
         rule
     }
 
-    fn source_in(&self, range: &IpNet, inverted: bool) -> Vec<Expr> {
-        let octets = |address| Key::new().address(address).bytes().to_vec();
-        let (mask, network) = (octets(range.netmask()), octets(range.network()));
-        let zero = vec![0; mask.len()];
-        let mut rule = Expr::family(self.choice.ipv6).to_vec();
-        rule.push(load::source(self.choice.ipv6, Register(0)));
-        rule.push(Expr::Bitwise { from: Register(0), to: Register(0), mask, xor: zero });
-        rule.push(if inverted { Expr::not_equal(Register(0), network) } else { Expr::equal(Register(0), network) });
-        rule
+    fn ranges(self, config: &Config) -> impl Iterator<Item = &IpNet> {
+        config.cluster_ranges.iter().filter(move |range| range.addr().is_ipv6() == self.front.ipv6)
     }
 
-    fn from_this_machine(&self) -> Vec<Expr> {
-        let to = Register(0);
-        vec![
-            Expr::Fib { flags: fib_flags::SOURCE, result: FibResult::AddressType, to },
-            Expr::equal(to, 2_u32.to_ne_bytes()),
-        ]
+    fn source_in(self, range: &IpNet, inverted: bool) -> Vec<Expr> {
+        let ipv6 = self.front.ipv6;
+        let (mask, network) = (octets(range.netmask()), octets(range.network()));
+        let (at, xor) = (Register(0), vec![0; mask.len()]);
+        let mut rule = Expr::family(ipv6).to_vec();
+        rule.extend([load::source(ipv6, at), Expr::Bitwise { from: at, to: at, mask, xor }]);
+        rule.push(if inverted { Expr::not_equal(at, network) } else { Expr::equal(at, network) });
+        rule
     }
 }

@@ -11,9 +11,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use netlink::nft::{Key, Value, Verdict};
 
-pub(crate) use pools::{Endpoint, Ids, PoolKey, assign};
+use pools::assign;
+pub(crate) use pools::{Endpoint, PoolKey};
 
-use crate::chains::{self, Choice, Masquerade, Pool, Route};
+use crate::chains::{self, Choice, Front, LOCAL_NUMBERS, Masquerade, Memory, Pool, Route, SharedChain};
 use crate::config::Config;
 use crate::tables::{SetId, SetKind};
 use crate::view::{PortView, Protocol, ServiceView};
@@ -32,13 +33,13 @@ pub(crate) struct Entry {
 pub(crate) struct Plan {
     pub(crate) created: i64,
     pub(crate) entries: BTreeMap<Entry, Value>,
-    pub(crate) choices: BTreeSet<Choice>,
+    pub(crate) chains: BTreeSet<SharedChain>,
     /// Pools with their endpoints in the order of their numbers.
     pub(crate) pools: BTreeMap<PoolKey, Vec<Endpoint>>,
-    /// Pools that have a number, with endpoints or without.
-    pub(crate) numbered: BTreeSet<PoolKey>,
     pub(crate) health: Option<Health>,
     pub(crate) udp: BTreeMap<UdpFront, BTreeSet<Endpoint>>,
+    /// Fronts with session affinity and whom their clients may be remembered with.
+    pub(crate) sticky: BTreeMap<StickyFront, BTreeSet<Endpoint>>,
 }
 
 /// What a load balancer's health check is told.
@@ -55,15 +56,35 @@ pub(crate) struct UdpFront {
     pub(crate) port: u16,
 }
 
-/// Plans the Service; `ids` numbers its pools, `previous` says which numbers its endpoints have.
-pub(crate) fn plan(view: &ServiceView, config: &Config, ids: &mut Ids, previous: Option<&Plan>) -> Plan {
+/// A front in the map that remembers its clients.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct StickyFront {
+    pub(crate) map: SetId,
+    pub(crate) key: Key,
+}
+
+/// Plans the Service; `previous` says which numbers its endpoints have.
+pub(crate) fn plan(view: &ServiceView, config: &Config, previous: Option<&Plan>) -> Plan {
     let mut plan = Plan { created: view.created, ..Plan::default() };
     let mut local_addresses = BTreeSet::new();
     for ipv6 in config.families() {
         for port in &view.ports {
             let chosen = Chosen::of(view, port, config, ipv6);
-            let mut planner = Planner { view, port, config, ipv6, chosen: &chosen, plan: &mut plan };
-            planner.port(ids, previous);
+            let number = |wanted: &BTreeSet<Endpoint>, local| {
+                let key = PoolKey { port: port.name.clone(), protocol: port.protocol, ipv6, local };
+                let old = previous.and_then(|plan| plan.pools.get(&key)).map(Vec::as_slice).unwrap_or_default();
+                (assign(old, wanted), key)
+            };
+            let (cluster, cluster_key) = number(&chosen.cluster, false);
+            let (local, local_key) = number(&chosen.local, true);
+            Planner { view, port, config, ipv6, any: chosen.any, cluster: &cluster, local: &local, plan: &mut plan }
+                .port();
+            for address in &chosen.local_addresses {
+                let both = Key::new().address(*address).address(*address);
+                plan.put(SetId { ipv6, kind: SetKind::Hairpin }, both, Value::None);
+            }
+            plan.pools.insert(cluster_key, cluster);
+            plan.pools.insert(local_key, local);
             local_addresses.extend(chosen.local_addresses);
         }
         for address in view.cluster_ips.iter().filter(|ip| ip.is_ipv6() == ipv6) {
@@ -86,13 +107,17 @@ struct Planner<'a> {
     port: &'a PortView,
     config: &'a Config,
     ipv6: bool,
-    chosen: &'a Chosen,
+    /// Some node has an endpoint.
+    any: bool,
+    cluster: &'a [Endpoint],
+    local: &'a [Endpoint],
     plan: &'a mut Plan,
 }
 
-/// A front and who is answered how.
+/// How a front is answered.
+#[derive(Clone, Copy)]
 enum Answer {
-    Choice(Choice),
+    Choice(Masquerade, Route),
     /// Nobody is there at all.
     Reject,
     /// Nobody is there for this kind of traffic.
@@ -100,60 +125,29 @@ enum Answer {
 }
 
 impl Planner<'_> {
-    fn port(&mut self, ids: &mut Ids, previous: Option<&Plan>) {
-        let key = PoolKey {
-            service: self.view.key.clone(),
-            port: self.port.name.clone(),
-            protocol: self.port.protocol,
-            ipv6: self.ipv6,
-            local: false,
-        };
-        let id = ids.of(&key);
-        self.plan.numbered.insert(key.clone());
-        self.pool(&key, id, &self.chosen.cluster, previous);
-        self.pool(&PoolKey { local: true, ..key }, id | 1, &self.chosen.local, previous);
-
+    fn port(&mut self) {
         let view = self.view;
+        let (internal, external) = (self.internal(), self.external());
         for address in &view.cluster_ips {
-            self.front(*address, id, &self.internal());
+            self.front(*address, internal);
         }
-        let external = self.external();
         for address in view.external_ips.iter().chain(&view.load_balancer_ips) {
-            self.front(*address, id, &external);
+            self.front(*address, external);
         }
         for address in &view.load_balancer_ips {
             self.firewall(*address);
         }
         if !self.ipv6 && view.load_balancer_ips.iter().any(|address| self.config.node_addresses.contains(address)) {
             // The node is the load balancer: its own users say `localhost`.
-            self.front(Ipv4Addr::LOCALHOST.into(), id, &external);
+            self.front(Ipv4Addr::LOCALHOST.into(), external);
         }
         if let Some(port) = self.port.node_port
             && view.cluster_ips.iter().any(|ip| ip.is_ipv6() == self.ipv6)
         {
-            self.node_port(port, id, &external);
+            let key = Key::new().protocol(self.port.protocol.number()).port(port);
+            self.answer(true, key, external);
+            self.udp(UdpFront { address: None, port });
         }
-    }
-
-    fn pool(&mut self, key: &PoolKey, id: u32, wanted: &BTreeSet<Endpoint>, previous: Option<&Plan>) {
-        if wanted.is_empty() {
-            return;
-        }
-        let old = previous.and_then(|plan| plan.pools.get(key)).map(Vec::as_slice).unwrap_or_default();
-        let numbered = assign(old, wanted);
-        for (number, endpoint) in (0_u32..).zip(&numbered) {
-            let value = Key::new().address(endpoint.address).port(endpoint.port);
-            self.put(SetKind::Endpoints, Key::new().mark(id).mark(number), Value::Data(value));
-            if self.view.affinity.is_some() {
-                let live = Key::new().mark(id).address(endpoint.address).port(endpoint.port);
-                self.put(SetKind::Live, live, Value::None);
-            }
-            if self.chosen.local_addresses.contains(&endpoint.address) {
-                let both = Key::new().address(endpoint.address).address(endpoint.address);
-                self.put(SetKind::Hairpin, both, Value::None);
-            }
-        }
-        self.plan.pools.insert(key.clone(), numbered);
     }
 
     /// How traffic to a cluster IP is answered.
@@ -165,78 +159,82 @@ impl Planner<'_> {
             (false, false) => Masquerade::Nobody,
         };
         let local = self.view.internal_local;
-        let count = if local { self.chosen.local.len() } else { self.chosen.cluster.len() };
-        match (self.chosen.any, count) {
+        let count = count(if local { self.local } else { self.cluster });
+        match (self.any, count) {
             (false, _) => Answer::Reject,
             (true, 0) => Answer::Drop,
-            (true, _) => self.choice(masquerade, Route::Pool(self.pool_of(count, local))),
+            (true, _) => Answer::Choice(masquerade, Route::Pool(Pool { count, local })),
         }
     }
 
     /// How traffic from outside is answered.
     fn external(&self) -> Answer {
-        if !self.chosen.any {
-            return Answer::Reject;
-        }
-        if self.view.external_local {
-            let (cluster, local) = (count(&self.chosen.cluster), count(&self.chosen.local));
-            let route = Route::External { cluster, local, affinity: self.view.affinity };
-            return self.choice(Masquerade::Nobody, route);
-        }
-        match self.chosen.cluster.len() {
-            0 => Answer::Drop,
-            count => self.choice(Masquerade::Everybody, Route::Pool(self.pool_of(count, false))),
+        let (cluster, local) = (count(self.cluster), count(self.local));
+        match (self.any, self.view.external_local, cluster) {
+            (false, _, _) => Answer::Reject,
+            (true, true, _) => Answer::Choice(Masquerade::Nobody, Route::External { cluster, local }),
+            (true, false, 0) => Answer::Drop,
+            (true, false, _) => {
+                Answer::Choice(Masquerade::Everybody, Route::Pool(Pool { count: cluster, local: false }))
+            }
         }
     }
 
-    fn choice(&self, masquerade: Masquerade, route: Route) -> Answer {
-        Answer::Choice(Choice { ipv6: self.ipv6, node_port: false, masquerade, route })
-    }
-
-    fn pool_of(&self, count: usize, local: bool) -> Pool {
-        Pool { count: u32::try_from(count).unwrap_or(u32::MAX), local, affinity: self.view.affinity }
-    }
-
-    fn front(&mut self, address: IpAddr, id: u32, answer: &Answer) {
+    fn front(&mut self, address: IpAddr, answer: Answer) {
         if address.is_ipv6() != self.ipv6 {
             return;
         }
         let key = Key::new().address(address).protocol(self.port.protocol.number()).port(self.port.port);
-        let sets = [SetKind::Services, SetKind::ServicePools, SetKind::NoEndpoints];
-        self.answer(key, sets, id, answer, |choice| choice);
+        self.answer(false, key, answer);
         self.udp(UdpFront { address: Some(address), port: self.port.port });
     }
 
-    fn node_port(&mut self, port: u16, id: u32, answer: &Answer) {
-        let key = Key::new().protocol(self.port.protocol.number()).port(port);
-        let sets = [SetKind::NodePorts, SetKind::NodePortPools, SetKind::NoEndpointNodePorts];
-        self.answer(key, sets, id, answer, |choice| Choice { node_port: true, ..choice });
-        self.udp(UdpFront { address: None, port });
-    }
-
-    fn answer(
-        &mut self,
-        key: Key,
-        [chains, pools, none]: [SetKind; 3],
-        id: u32,
-        answer: &Answer,
-        shape: impl FnOnce(Choice) -> Choice,
-    ) {
+    fn answer(&mut self, node_port: bool, key: Key, answer: Answer) {
         let goto = |chain: &str| Value::Verdict(Verdict::Goto(chain.to_owned()));
-        match answer {
-            Answer::Reject => self.put(none, key, goto(chains::REJECT)),
-            Answer::Drop => self.put(none, key, goto(chains::DROP)),
-            Answer::Choice(choice) => {
-                let choice = shape(*choice);
-                self.put(chains, key.clone(), goto(&choice.name()));
-                self.put(pools, key.clone(), Value::Data(Key::new().mark(id)));
-                if let Route::External { local: 0, .. } = choice.route {
-                    // What was not sent elsewhere short of the policy has nobody here.
-                    self.put(none, key, goto(chains::DROP));
-                }
-                self.plan.choices.extend(choice.dependency());
-                self.plan.choices.insert(choice);
+        let none = if node_port { SetKind::NoEndpointNodePorts } else { SetKind::NoEndpoints };
+        let (masquerade, route) = match answer {
+            Answer::Reject => return self.put(none, key, goto(chains::REJECT)),
+            Answer::Drop => return self.put(none, key, goto(chains::DROP)),
+            Answer::Choice(masquerade, route) => (masquerade, route),
+        };
+        let front = Front { ipv6: self.ipv6, node_port };
+        let sticky = self.view.affinity.is_some();
+        let chain = SharedChain::Choice(Choice { front, masquerade, sticky, route });
+        self.put(if node_port { SetKind::NodePorts } else { SetKind::Services }, key.clone(), goto(&chain.name()));
+        self.plan.chains.extend(chain.dependency());
+        self.plan.chains.insert(chain);
+
+        let (cluster, local) = match route {
+            Route::Pool(pool) => (!pool.local, pool.local),
+            Route::External { .. } => (true, true),
+        };
+        let mut reachable = BTreeSet::new();
+        for (used, first, endpoints) in [(cluster, 0, self.cluster), (local, LOCAL_NUMBERS, self.local)] {
+            if !used {
+                continue;
             }
+            let map = if node_port { SetKind::NodePortEndpoints } else { SetKind::ServiceEndpoints };
+            for (number, endpoint) in (first..).zip(endpoints) {
+                let value = Key::new().address(endpoint.address).port(endpoint.port);
+                self.put(map, key.clone().mark(number), Value::Data(value));
+            }
+            reachable.extend(endpoints.iter().copied());
+        }
+        if let Route::External { local: 0, .. } = route {
+            // What was not sent elsewhere short of the policy has nobody here.
+            self.put(none, key.clone(), goto(chains::DROP));
+        }
+        if let Some(seconds) = self.view.affinity {
+            let memory = SharedChain::Memory(Memory { front, seconds });
+            let (asked, map) = if node_port {
+                (SetKind::StickyNodePorts, SetKind::NodePortAffinity)
+            } else {
+                (SetKind::StickyServices, SetKind::ServiceAffinity)
+            };
+            self.put(asked, key.clone(), goto(&memory.name()));
+            self.plan.chains.insert(memory);
+            let map = SetId { ipv6: self.ipv6, kind: map };
+            self.plan.sticky.insert(StickyFront { map, key }, reachable);
         }
     }
 
@@ -265,7 +263,7 @@ impl Planner<'_> {
 
     fn udp(&mut self, front: UdpFront) {
         if self.port.protocol == Protocol::Udp {
-            let endpoints = self.chosen.cluster.union(&self.chosen.local).copied();
+            let endpoints = self.cluster.iter().chain(self.local).copied();
             self.plan.udp.entry(front).or_default().extend(endpoints);
         }
     }
@@ -275,7 +273,7 @@ impl Planner<'_> {
     }
 }
 
-fn count(endpoints: &BTreeSet<Endpoint>) -> u32 {
+fn count(endpoints: &[Endpoint]) -> u32 {
     u32::try_from(endpoints.len()).unwrap_or(u32::MAX)
 }
 

@@ -11,13 +11,14 @@ use netlink::{Protocol, Socket, conntrack, link, namespace};
 use supervisor::Supervisor;
 
 use super::{Error, service_of};
+use crate::affinity::{self, Forgotten};
 use crate::chains;
 use crate::config::Config;
 use crate::health::HealthServers;
-use crate::plan::{Ids, Plan, plan};
+use crate::plan::{Plan, plan};
 use crate::shadow::{Difference, Shadow};
 use crate::stale::Stale;
-use crate::tables::{SetId, SetKind};
+use crate::tables::SetId;
 use crate::view::{Protocol as Transport, ServiceView};
 
 pub(super) struct Programmer {
@@ -27,8 +28,8 @@ pub(super) struct Programmer {
     netfilter: Socket,
     route: Socket,
     shadow: Shadow,
-    ids: Ids,
     stale: Stale,
+    forgotten: Forgotten,
     health: HealthServers,
     /// The kernel may hold something else than the shadow: at start, and after a transaction that failed.
     whole: bool,
@@ -48,8 +49,8 @@ impl Programmer {
             netfilter: Socket::open(Protocol::Netfilter)?,
             route: Socket::open(Protocol::Route)?,
             shadow: Shadow::default(),
-            ids: Ids::default(),
             stale: Stale::default(),
+            forgotten: Forgotten::default(),
             health: HealthServers::new(config.health_check_address, supervisor),
             config,
             whole: true,
@@ -71,6 +72,7 @@ impl Programmer {
         } else {
             self.tell(&difference).await?
         };
+        self.forgotten.forget(&self.config, &self.shadow, &mut self.netfilter).await?;
         self.forget_stale().await?;
         let shadow = &self.shadow;
         self.health.set(keys, |service| shadow.plan_of(service)?.health);
@@ -84,14 +86,10 @@ impl Programmer {
             ServiceView::of(key, &service, slices.iter().map(AsRef::as_ref), self.config.external_ips)
         });
         let previous = self.shadow.plan_of(key);
-        let planned: Option<Plan> = view.map(|view| plan(&view, &self.config, &mut self.ids, previous));
+        let planned: Option<Plan> = view.map(|view| plan(&view, &self.config, previous));
         self.stale.note(previous, planned.as_ref());
-        let kept = planned.as_ref().map(|plan| plan.numbered.clone()).unwrap_or_default();
-        if let Some(old) = self.shadow.replace(key, planned, difference) {
-            for pool in old.numbered.difference(&kept) {
-                self.ids.release(pool);
-            }
-        }
+        self.forgotten.note(previous, planned.as_ref());
+        self.shadow.replace(key, planned, difference);
     }
 
     async fn tell(&mut self, difference: &Difference) -> Result<bool, Error> {
@@ -112,11 +110,13 @@ impl Programmer {
     /// One transaction from whatever is there to what has to be. Remembered clients stay remembered.
     async fn replace_all(&mut self) -> Result<(), Error> {
         let layout = chains::layout(&self.config);
-        let affinity = [false, true].map(|ipv6| SetId { ipv6, kind: SetKind::Affinity }.name());
-        let keep = |name: &str| affinity.iter().any(|affinity| affinity == name);
+        let kept: Vec<String> = affinity::maps(&self.config).map(SetId::name).collect();
+        let keep = |name: &str| kept.iter().any(|kept| kept == name);
         let fill = |batch: &mut Batch| self.shadow.encode_all(&self.config, batch);
         layout.replace(&mut self.netfilter, chains::owns, keep, fill).await?;
         self.whole = false;
+        // What an earlier process's clients are remembered with may be gone by now.
+        self.forgotten.everything();
         let services = self.shadow.services();
         tracing::info!(services, "programmed all Service rules");
         Ok(())

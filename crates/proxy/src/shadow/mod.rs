@@ -3,14 +3,14 @@
 //! Several Services may claim the same place (an external address, a cluster IP's hairpin): the earliest Service's
 //! value is the one in the kernel, and the next one's takes its place when it goes.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use apimachinery::ObjectKey;
 use netlink::nft::{Batch, Element, Value};
 
-use crate::chains::Choice;
+use crate::chains::SharedChain;
 use crate::config::Config;
-use crate::plan::{Entry, Plan};
+use crate::plan::{Endpoint, Entry, Plan, StickyFront};
 use crate::tables::SetId;
 
 /// Chains nobody uses are kept: their Services come and go. The oldest of more than these are removed.
@@ -20,8 +20,8 @@ const IDLE_CHAINS: usize = 128;
 pub(crate) struct Shadow {
     plans: HashMap<ObjectKey, Plan>,
     claims: HashMap<Entry, BTreeMap<Claimant, Value>>,
-    chains: HashMap<Choice, usize>,
-    idle: VecDeque<Choice>,
+    chains: HashMap<SharedChain, usize>,
+    idle: VecDeque<SharedChain>,
 }
 
 /// Who comes first: created earlier, then by name.
@@ -36,12 +36,17 @@ struct Claimant {
 pub(crate) struct Difference {
     before: BTreeMap<Entry, Option<Value>>,
     /// Whether each touched chain was there.
-    chains: BTreeMap<Choice, bool>,
+    chains: BTreeMap<SharedChain, bool>,
 }
 
 impl Shadow {
     pub(crate) fn plan_of(&self, service: &ObjectKey) -> Option<&Plan> {
         self.plans.get(service)
+    }
+
+    /// All fronts with session affinity.
+    pub(crate) fn sticky(&self) -> impl Iterator<Item = (&StickyFront, &BTreeSet<Endpoint>)> {
+        self.plans.values().flat_map(|plan| &plan.sticky)
     }
 
     /// How many Services there are rules for.
@@ -58,11 +63,11 @@ impl Shadow {
     ) -> Option<Plan> {
         let old = self.plans.remove(service);
         // Chains first taken, then given back: one that is in both is never idle in between.
-        for choice in plan.iter().flat_map(|plan| &plan.choices) {
-            self.take_chain(*choice, difference);
+        for chain in plan.iter().flat_map(|plan| &plan.chains) {
+            self.take_chain(*chain, difference);
         }
-        for choice in old.iter().flat_map(|plan| &plan.choices) {
-            self.give_chain(*choice, difference);
+        for chain in old.iter().flat_map(|plan| &plan.chains) {
+            self.give_chain(*chain, difference);
         }
         let claimant = |plan: &Plan| Claimant { created: plan.created, service: service.clone() };
         if let Some(old) = &old {
@@ -100,23 +105,23 @@ impl Shadow {
         }
     }
 
-    fn take_chain(&mut self, choice: Choice, difference: &mut Difference) {
-        let known = self.chains.get_mut(&choice);
-        difference.chains.entry(choice).or_insert(known.is_some());
+    fn take_chain(&mut self, chain: SharedChain, difference: &mut Difference) {
+        let known = self.chains.get_mut(&chain);
+        difference.chains.entry(chain).or_insert(known.is_some());
         match known {
             Some(users) => *users += 1,
-            None => drop(self.chains.insert(choice, 1)),
+            None => drop(self.chains.insert(chain, 1)),
         }
-        self.idle.retain(|idle| *idle != choice);
+        self.idle.retain(|idle| *idle != chain);
     }
 
-    fn give_chain(&mut self, choice: Choice, difference: &mut Difference) {
-        let Some(users) = self.chains.get_mut(&choice) else { return };
+    fn give_chain(&mut self, chain: SharedChain, difference: &mut Difference) {
+        let Some(users) = self.chains.get_mut(&chain) else { return };
         *users -= 1;
         if *users > 0 {
             return;
         }
-        self.idle.push_back(choice);
+        self.idle.push_back(chain);
         if self.idle.len() <= IDLE_CHAINS {
             return;
         }
@@ -125,9 +130,9 @@ impl Shadow {
         let (mut gone, kept) = self.idle.drain(..).partition::<Vec<_>, _>(|idle| idle.dependency() == Some(oldest));
         self.idle = kept.into();
         gone.push(oldest);
-        for choice in gone {
-            self.chains.remove(&choice);
-            difference.chains.entry(choice).or_insert(true);
+        for chain in gone {
+            self.chains.remove(&chain);
+            difference.chains.entry(chain).or_insert(true);
         }
     }
 
@@ -141,8 +146,8 @@ impl Shadow {
         let touched = |was: bool, is: bool| {
             let chains = difference.chains.iter();
             chains
-                .filter(move |(choice, before)| (**before, self.chains.contains_key(choice)) == (was, is))
-                .map(|(choice, _)| *choice)
+                .filter(move |(chain, before)| (**before, self.chains.contains_key(chain)) == (was, is))
+                .map(|(chain, _)| *chain)
         };
         add_chains(config, touched(false, true).collect(), batch);
         let mut gone: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();
@@ -165,13 +170,13 @@ impl Shadow {
         for (set, elements) in &come {
             batch.add_elements(table, &set.definition(), elements);
         }
-        let mut unused: Vec<Choice> = touched(true, false).collect();
-        unused.sort_by_key(|choice| choice.dependency().is_none());
-        for choice in &unused {
-            batch.flush_chain(table, &choice.name());
+        let mut unused: Vec<SharedChain> = touched(true, false).collect();
+        unused.sort_by_key(|chain| chain.dependency().is_none());
+        for chain in &unused {
+            batch.flush_chain(table, &chain.name());
         }
-        for choice in &unused {
-            batch.delete_chain(table, &choice.name());
+        for chain in &unused {
+            batch.delete_chain(table, &chain.name());
         }
     }
 
@@ -191,12 +196,12 @@ impl Shadow {
 }
 
 /// A chain comes after the one it leads to.
-fn add_chains(config: &Config, mut choices: Vec<Choice>, batch: &mut Batch) {
-    choices.sort_by_key(|choice| (choice.dependency().is_some(), *choice));
-    for choice in choices {
-        let name = choice.name();
+fn add_chains(config: &Config, mut chains: Vec<SharedChain>, batch: &mut Batch) {
+    chains.sort_by_key(|chain| (chain.dependency().is_some(), *chain));
+    for chain in chains {
+        let name = chain.name();
         batch.add_chain(&config.table, &name, None);
-        for rule in choice.rules(config) {
+        for rule in chain.rules(config) {
             batch.add_rule(&config.table, &name, &rule);
         }
     }
