@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use apimachinery::Selector;
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde_json::{Value, json};
 
 use crate::optional::Text;
@@ -54,4 +54,24 @@ pub(crate) fn first_three<'a>(items: impl IntoIterator<Item = &'a str>) -> Strin
         1..=MAX => items.join(","),
         count => format!("{} + {} more...", items[..MAX].join(","), count - MAX),
     }
+}
+
+/// A selector of plain labels as a query writes it.
+pub(crate) fn set_selector(labels: Option<&BTreeMap<String, String>>) -> String {
+    labels.map_or_else(String::new, |labels| Selector::from_set(labels).to_string())
+}
+
+/// `RWO,ROX,RWX,RWOP`: each mode once, in this order.
+pub(crate) fn access_modes(modes: &[String]) -> String {
+    let known =
+        [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
+    let present = known.iter().filter(|(mode, _)| modes.iter().any(|other| other == mode));
+    present.map(|(_, short)| *short).collect::<Vec<_>>().join(",")
+}
+
+/// The name, marked where an annotation makes the object the default of its kind.
+pub(crate) fn name_with_default(meta: &ObjectMeta, annotations: &[&str]) -> String {
+    let set = |key: &&str| meta.annotations.as_ref().and_then(|map| map.get(*key)).is_some_and(|value| value == "true");
+    let mark = if annotations.iter().any(set) { " (default)" } else { "" };
+    format!("{}{mark}", meta.name.text())
 }

@@ -2,15 +2,101 @@
 
 use apimachinery::Quantity;
 use apimachinery::field::{ErrorList, Path};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaimSpec, PersistentVolumeClaimTemplate};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, PersistentVolumeClaimTemplate,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use registry::{Column, Info, RequestCx, Strategy, Subresource};
+use serde_json::json;
 
 use crate::check::{self, Report};
 use crate::core::pod;
-use crate::meta::quantity;
-use crate::optional::{Items, Text};
+use crate::meta::{print, quantity};
+use crate::optional::{Items, Text, default_text};
+
+type C = Column<PersistentVolumeClaim>;
 
 const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+
+pub struct PersistentVolumeClaims;
+
+impl Strategy for PersistentVolumeClaims {
+    type Object = PersistentVolumeClaim;
+
+    const INFO: Info = Info::namespaced("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims").short(&["pvc"]);
+    const COLUMNS: &'static [Column<PersistentVolumeClaim>] = COLUMNS;
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn set_defaults(&self, claim: &mut PersistentVolumeClaim) {
+        default_spec(claim.spec.get_or_insert_default());
+        let status = claim.status.get_or_insert_default();
+        default_text(&mut status.phase, "Pending");
+        status.capacity.iter_mut().for_each(pod::defaults::resource_list);
+    }
+
+    fn prepare_for_create(&self, _cx: &RequestCx, claim: &mut PersistentVolumeClaim) {
+        let phase = Some("Pending".to_owned());
+        claim.status = Some(PersistentVolumeClaimStatus { phase, ..Default::default() });
+    }
+
+    fn prepare_for_update(&self, _cx: &RequestCx, new: &mut PersistentVolumeClaim, old: &PersistentVolumeClaim) {
+        new.status.clone_from(&old.status);
+    }
+
+    fn validate(&self, _cx: &RequestCx, claim: &PersistentVolumeClaim) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let empty = PersistentVolumeClaimSpec::default();
+        validate_spec(claim.spec.as_ref().unwrap_or(&empty), &Path::new("spec"), &mut errors);
+        errors
+    }
+}
+
+static COLUMNS: &[Column<PersistentVolumeClaim>] = &[
+    Column::NAME,
+    C::string("Status", |claim, _| {
+        let phase = claim.status.as_ref().map_or("", |status| status.phase.text());
+        json!(if claim.metadata.deletion_timestamp.is_some() { "Terminating" } else { phase })
+    })
+    .describe("phase represents the current phase of PersistentVolumeClaim."),
+    C::string("Volume", |claim, _| json!(volume_name(claim)))
+        .describe("volumeName is the binding reference to the PersistentVolume backing this claim."),
+    C::string("Capacity", |claim, _| {
+        let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref());
+        let storage = quantity::amount(capacity.and_then(|capacity| capacity.get("storage")));
+        json!(if volume_name(claim).is_empty() { String::new() } else { storage.to_string() })
+    })
+    .describe("capacity represents the actual resources of the underlying volume."),
+    C::string("Access Modes", |claim, _| {
+        let modes = claim.status.as_ref().map_or(&[][..], |status| status.access_modes.items());
+        json!(if volume_name(claim).is_empty() { String::new() } else { print::access_modes(modes) })
+    })
+    .describe("accessModes contains the actual access modes the volume backing the PVC has. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#access-modes-1"),
+    C::string("StorageClass", |claim, _| json!(storage_class(claim))).describe("StorageClass of the pvc"),
+    C::string("VolumeAttributesClass", |claim, _| {
+        let class = claim.spec.as_ref().and_then(|spec| spec.volume_attributes_class_name.as_deref());
+        json!(class.unwrap_or("<unset>"))
+    })
+    .describe("VolumeAttributesClass of the pvc"),
+    Column::AGE,
+    C::string("VolumeMode", |claim, _| {
+        json!(claim.spec.as_ref().and_then(|spec| spec.volume_mode.as_deref()).unwrap_or("<unset>"))
+    })
+    .wide()
+    .describe("volumeMode defines what type of volume is required by the claim. Value of Filesystem is implied when not included in claim spec."),
+];
+
+fn volume_name(claim: &PersistentVolumeClaim) -> &str {
+    claim.spec.as_ref().map_or("", |spec| spec.volume_name.text())
+}
+
+/// The class is a field; the annotation is from before it was.
+fn storage_class(claim: &PersistentVolumeClaim) -> &str {
+    let annotations = claim.metadata.annotations.as_ref();
+    match annotations.and_then(|annotations| annotations.get("volume.beta.kubernetes.io/storage-class")) {
+        Some(class) => class,
+        None => claim.spec.as_ref().map_or("", |spec| spec.storage_class_name.text()),
+    }
+}
 
 pub(crate) fn default_spec(spec: &mut PersistentVolumeClaimSpec) {
     spec.volume_mode.get_or_insert_with(|| "Filesystem".to_owned());

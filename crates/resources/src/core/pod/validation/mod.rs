@@ -31,11 +31,10 @@ use crate::check::{self, Report};
 use crate::core::volume;
 use crate::optional::{Flag, Items, Text};
 
-pub(crate) use annotations::pod_specific;
 pub(crate) use containers::pull_policy;
 pub(crate) use ephemeral::as_container;
-pub(crate) use resources::{ResourceScope, quantity_of, requirements as resource_requirements, resource_name};
-pub(crate) use scheduling::{node_selector, node_taints, tolerations, topology_selector};
+pub(crate) use resources::quantity_of;
+pub(crate) use scheduling::node_taints;
 pub(crate) use status::validate_status_update;
 pub(crate) use subresources::{validate_binding, validate_ephemeral_containers_update, validate_resize};
 pub(crate) use update::validate_update;

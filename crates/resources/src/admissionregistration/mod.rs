@@ -1,0 +1,16 @@
+//! Kinds of the `admissionregistration.k8s.io` group.
+
+mod mutating_admission_policy;
+mod mutating_admission_policy_binding;
+mod mutating_webhook_configuration;
+pub(crate) mod policies;
+mod validating_admission_policy;
+mod validating_admission_policy_binding;
+mod validating_webhook_configuration;
+
+pub use mutating_admission_policy::MutatingAdmissionPolicies;
+pub use mutating_admission_policy_binding::MutatingAdmissionPolicyBindings;
+pub use mutating_webhook_configuration::MutatingWebhookConfigurations;
+pub use validating_admission_policy::ValidatingAdmissionPolicies;
+pub use validating_admission_policy_binding::ValidatingAdmissionPolicyBindings;
+pub use validating_webhook_configuration::ValidatingWebhookConfigurations;

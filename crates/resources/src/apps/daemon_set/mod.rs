@@ -1,0 +1,59 @@
+//! Daemon sets for the registry. Upstream: `pkg/registry/apps/daemonset`.
+
+mod defaults;
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
+use serde_json::json;
+
+use crate::meta::print;
+
+type C = Column<DaemonSet>;
+
+pub struct DaemonSets;
+
+impl Strategy for DaemonSets {
+    type Object = DaemonSet;
+
+    const INFO: Info = Info::namespaced("apps", "v1", "DaemonSet", "daemonsets").short(&["ds"]).categories(&["all"]);
+    const COLUMNS: &'static [Column<DaemonSet>] = COLUMNS;
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn set_defaults(&self, object: &mut DaemonSet) {
+        defaults::set_defaults(object);
+    }
+
+    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut DaemonSet) {
+        object.status = Some(Default::default());
+        object.start_generation();
+    }
+
+    fn prepare_for_update(&self, _cx: &RequestCx, new: &mut DaemonSet, old: &DaemonSet) {
+        new.status.clone_from(&old.status);
+        new.bump_generation_if(old, new.spec != old.spec);
+    }
+}
+
+static COLUMNS: &[Column<DaemonSet>] = &[
+    Column::NAME,
+    C::integer("Desired", |o, _| json!(o.status.as_ref().map_or(0, |status| status.desired_number_scheduled))),
+    C::integer("Current", |o, _| json!(o.status.as_ref().map_or(0, |status| status.current_number_scheduled))),
+    C::integer("Ready", |o, _| json!(o.status.as_ref().map_or(0, |status| status.number_ready))),
+    C::integer("Up-to-date", |o, _| {
+        json!(o.status.as_ref().and_then(|status| status.updated_number_scheduled).unwrap_or(0))
+    }),
+    C::integer("Available", |o, _| json!(o.status.as_ref().and_then(|status| status.number_available).unwrap_or(0))),
+    C::string("Node Selector", |o, _| {
+        json!(print::labels(
+            o.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).and_then(|spec| spec.node_selector.as_ref())
+        ))
+    }),
+    Column::AGE,
+    C::string("Containers", |o, _| print::container_names(o.spec.as_ref().map(|spec| &spec.template)))
+        .wide()
+        .describe("Names of each container in the template."),
+    C::string("Images", |o, _| print::container_images(o.spec.as_ref().map(|spec| &spec.template)))
+        .wide()
+        .describe("Images referenced by each container in the template."),
+    C::string("Selector", |o, _| json!(print::selector(o.spec.as_ref().map(|spec| &spec.selector)))).wide(),
+];

@@ -1,0 +1,44 @@
+//! Horizontal pod autoscalers for the registry. Upstream: `pkg/registry/autoscaling/horizontalpodautoscaler`.
+
+mod defaults;
+mod metrics;
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use registry::{Column, Info, RequestCx, Strategy, Subresource};
+use serde_json::json;
+
+type C = Column<HorizontalPodAutoscaler>;
+
+pub struct HorizontalPodAutoscalers;
+
+impl Strategy for HorizontalPodAutoscalers {
+    type Object = HorizontalPodAutoscaler;
+
+    const INFO: Info = Info::namespaced("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+        .short(&["hpa"])
+        .categories(&["all"]);
+    const COLUMNS: &'static [Column<HorizontalPodAutoscaler>] = COLUMNS;
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn set_defaults(&self, object: &mut HorizontalPodAutoscaler) {
+        defaults::set_defaults(object);
+    }
+
+    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut HorizontalPodAutoscaler) {
+        object.status = None;
+    }
+
+    fn prepare_for_update(&self, _cx: &RequestCx, new: &mut HorizontalPodAutoscaler, old: &HorizontalPodAutoscaler) {
+        new.status.clone_from(&old.status);
+    }
+}
+
+static COLUMNS: &[Column<HorizontalPodAutoscaler>] = &[
+    Column::NAME,
+    C::string("Reference", |o, _| json!(format!("{}/{}", o.spec.scale_target_ref.kind, o.spec.scale_target_ref.name))),
+    C::string("Targets", |o, _| json!(metrics::targets(o))),
+    C::string("MinPods", |o, _| json!(o.spec.min_replicas.map_or_else(|| "<unset>".to_owned(), |min| min.to_string()))),
+    C::string("MaxPods", |o, _| json!(o.spec.max_replicas)),
+    C::string("Replicas", |o, _| json!(o.status.as_ref().and_then(|status| status.current_replicas).unwrap_or(0))),
+    Column::AGE,
+];

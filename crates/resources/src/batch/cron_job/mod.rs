@@ -1,0 +1,74 @@
+//! Cron jobs for the registry. Upstream: `pkg/registry/batch/cronjob`.
+
+use k8s_openapi::api::batch::v1::CronJob;
+use registry::since;
+use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
+use serde_json::json;
+
+use crate::meta::print;
+use crate::optional::{Items, default_text};
+
+type C = Column<CronJob>;
+
+pub struct CronJobs;
+
+impl Strategy for CronJobs {
+    type Object = CronJob;
+
+    const INFO: Info = Info::namespaced("batch", "v1", "CronJob", "cronjobs").short(&["cj"]).categories(&["all"]);
+    const COLUMNS: &'static [Column<CronJob>] = COLUMNS;
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn set_defaults(&self, object: &mut CronJob) {
+        let spec = &mut object.spec;
+        spec.job_template.metadata.get_or_insert_default();
+        super::job::default_spec(spec.job_template.spec.get_or_insert_default());
+        default_text(&mut spec.concurrency_policy, "Allow");
+        spec.suspend.get_or_insert(false);
+        spec.successful_jobs_history_limit.get_or_insert(3);
+        spec.failed_jobs_history_limit.get_or_insert(1);
+        object.status.get_or_insert_default();
+    }
+
+    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut CronJob) {
+        object.status = Some(Default::default());
+        object.start_generation();
+    }
+
+    fn prepare_for_update(&self, _cx: &RequestCx, new: &mut CronJob, old: &CronJob) {
+        new.status.clone_from(&old.status);
+        new.bump_generation_if(old, new.spec != old.spec);
+    }
+}
+
+static COLUMNS: &[Column<CronJob>] = &[
+    Column::NAME,
+    C::string("Schedule", |o, _| json!(o.spec.schedule))
+        .describe("The schedule in Cron format, see https://en.wikipedia.org/wiki/Cron."),
+    C::string("Timezone", |o, _| json!(o.spec.time_zone.as_deref().unwrap_or("<none>"))),
+    C::boolean("Suspend", |o, _| {
+        json!(match o.spec.suspend {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "<unset>",
+        })
+    }),
+    C::integer("Active", |o, _| json!(o.status.as_ref().map_or(0, |status| status.active.items().len()))),
+    C::string("Last Schedule", |o, cx| {
+        let last = o.status.as_ref().and_then(|status| status.last_schedule_time.as_ref());
+        json!(last.map_or_else(|| "<none>".to_owned(), |last| since(Some(last), cx)))
+    }),
+    Column::AGE,
+    C::string("Containers", |o, _| {
+        print::container_names(o.spec.job_template.spec.as_ref().map(|spec| &spec.template))
+    })
+    .wide()
+    .describe("Names of each container in the template."),
+    C::string("Images", |o, _| print::container_images(o.spec.job_template.spec.as_ref().map(|spec| &spec.template)))
+        .wide()
+        .describe("Images referenced by each container in the template."),
+    C::string("Selector", |o, _| {
+        json!(print::selector(o.spec.job_template.spec.as_ref().and_then(|spec| spec.selector.as_ref())))
+    })
+    .wide(),
+];

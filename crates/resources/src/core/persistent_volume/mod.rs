@@ -1,0 +1,89 @@
+//! Persistent volumes for the registry. Upstream: `pkg/registry/core/persistentvolume`.
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeStatus};
+use registry::{Column, Info, RequestCx, Strategy, Subresource};
+use serde_json::json;
+
+use crate::core::pod;
+use crate::meta::print;
+use crate::meta::quantity;
+use crate::optional::{Items, Text, default_text};
+
+type C = Column<PersistentVolume>;
+
+pub struct PersistentVolumes;
+
+impl Strategy for PersistentVolumes {
+    type Object = PersistentVolume;
+
+    const INFO: Info = Info::cluster("", "v1", "PersistentVolume", "persistentvolumes").short(&["pv"]);
+    const COLUMNS: &'static [Column<PersistentVolume>] = COLUMNS;
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn set_defaults(&self, object: &mut PersistentVolume) {
+        let spec = object.spec.get_or_insert_default();
+        default_text(&mut spec.persistent_volume_reclaim_policy, "Retain");
+        spec.volume_mode.get_or_insert_with(|| "Filesystem".to_owned());
+        spec.capacity.iter_mut().for_each(pod::defaults::resource_list);
+        if let Some(host_path) = &mut spec.host_path {
+            host_path.type_.get_or_insert_default();
+        }
+        default_text(&mut object.status.get_or_insert_default().phase, "Pending");
+    }
+
+    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut PersistentVolume) {
+        object.status = Some(PersistentVolumeStatus { phase: Some("Pending".to_owned()), ..Default::default() });
+    }
+
+    fn prepare_for_update(&self, _cx: &RequestCx, new: &mut PersistentVolume, old: &PersistentVolume) {
+        new.status.clone_from(&old.status);
+    }
+}
+
+fn phase(volume: &PersistentVolume) -> &str {
+    if volume.metadata.deletion_timestamp.is_some() {
+        return "Terminating";
+    }
+    volume.status.as_ref().map_or("", |status| status.phase.text())
+}
+
+fn claim(volume: &PersistentVolume) -> String {
+    let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+    claim.map_or_else(String::new, |claim| format!("{}/{}", claim.namespace.text(), claim.name.text()))
+}
+
+/// The class is a field; the annotation is from before it was.
+fn storage_class(volume: &PersistentVolume) -> &str {
+    let annotations = volume.metadata.annotations.as_ref();
+    match annotations.and_then(|annotations| annotations.get("volume.beta.kubernetes.io/storage-class")) {
+        Some(class) => class,
+        None => volume.spec.as_ref().map_or("", |spec| spec.storage_class_name.text()),
+    }
+}
+
+static COLUMNS: &[Column<PersistentVolume>] = &[
+    Column::NAME,
+    C::string("Capacity", |o, _| {
+        json!(
+            quantity::amount(o.spec.as_ref().and_then(|s| s.capacity.as_ref()).and_then(|c| c.get("storage")))
+                .to_string()
+        )
+    }),
+    C::string("Access Modes", |o, _| {
+        json!(print::access_modes(o.spec.as_ref().map_or(&[], |s| s.access_modes.items())))
+    }),
+    C::string("Reclaim Policy", |o, _| {
+        json!(o.spec.as_ref().map_or("", |s| s.persistent_volume_reclaim_policy.text()))
+    }),
+    C::string("Status", |o, _| json!(phase(o))),
+    C::string("Claim", |o, _| json!(claim(o))),
+    C::string("StorageClass", |o, _| json!(storage_class(o))).describe("StorageClass of the pv"),
+    C::string("VolumeAttributesClass", |o, _| {
+        json!(o.spec.as_ref().and_then(|s| s.volume_attributes_class_name.as_deref()).unwrap_or("<unset>"))
+    })
+    .describe("VolumeAttributesClass of the pv"),
+    C::string("Reason", |o, _| json!(o.status.as_ref().map_or("", |s| s.reason.text()))),
+    Column::AGE,
+    C::string("VolumeMode", |o, _| json!(o.spec.as_ref().and_then(|s| s.volume_mode.as_deref()).unwrap_or("<unset>")))
+        .wide(),
+];

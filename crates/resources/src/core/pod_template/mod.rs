@@ -1,0 +1,52 @@
+//! Pod templates for the registry. Upstream: `pkg/registry/core/podtemplate`.
+
+use apimachinery::field::{ErrorList, Path};
+use k8s_openapi::api::core::v1::PodTemplate;
+use registry::{Column, Info, ObjectExt, RequestCx, Strategy};
+use serde_json::json;
+
+use crate::core::pod::{self, validation::PodOptions};
+use crate::meta::print;
+
+type C = Column<PodTemplate>;
+
+pub struct PodTemplates;
+
+impl Strategy for PodTemplates {
+    type Object = PodTemplate;
+
+    const INFO: Info = Info::namespaced("", "v1", "PodTemplate", "podtemplates");
+    const COLUMNS: &'static [Column<PodTemplate>] = COLUMNS;
+
+    fn set_defaults(&self, object: &mut PodTemplate) {
+        pod::defaults::pod_template(object.template.get_or_insert_default());
+    }
+
+    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut PodTemplate) {
+        object.start_generation();
+    }
+
+    fn prepare_for_update(&self, _cx: &RequestCx, new: &mut PodTemplate, old: &PodTemplate) {
+        new.bump_generation_if(old, new.template != old.template);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &PodTemplate) -> ErrorList {
+        let mut errors = ErrorList::default();
+        if let Some(template) = &object.template {
+            pod::validation::template(template, &Path::new("template"), &PodOptions::default(), &mut errors);
+        }
+        errors
+    }
+}
+
+static COLUMNS: &[Column<PodTemplate>] = &[
+    Column::NAME,
+    C::string("Containers", |o, _| print::container_names(o.template.as_ref()))
+        .describe("Names of each container in the template."),
+    C::string("Images", |o, _| print::container_images(o.template.as_ref()))
+        .describe("Images referenced by each container in the template."),
+    C::string("Pod Labels", |o, _| {
+        json!(print::labels(o.template.as_ref().and_then(|t| t.metadata.as_ref()).and_then(|m| m.labels.as_ref())))
+    })
+    .describe("The labels for the pod template."),
+];

@@ -1,0 +1,328 @@
+//! Which cluster addresses and node ports services hold.
+//!
+//! The stored services are the only truth: the sets here are filled from them at start and follow every write, so
+//! nothing can leak over a crash. Upstream counterpart: `ipallocator`, `portallocator` and `alloc.go` in
+//! `pkg/registry/core/service`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use apimachinery::ApiError;
+use apimachinery::field::{ErrorList, Path};
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use parking_lot::Mutex;
+use registry::Reservation;
+use serde_json::json;
+
+use super::families::{IPV4, IPV6};
+use super::{allocates_node_ports, is_headless, kind, needs_health_check, needs_node_port, spec};
+use crate::check::{self, Report};
+use crate::optional::Items;
+
+const NODE_PORTS: std::ops::RangeInclusive<i32> = 30_000..=32_767;
+/// Ports at the start of the range are left to services that ask for one by number.
+const STATIC_NODE_PORTS: i32 = 86;
+
+#[derive(Default)]
+struct Taken {
+    addresses: BTreeSet<IpAddr>,
+    ports: BTreeSet<i32>,
+}
+
+pub(super) struct Allocator {
+    ranges: Vec<IpNet>,
+    families: Vec<&'static str>,
+    taken: Arc<Mutex<Taken>>,
+}
+
+/// What one write takes and what it gives back.
+pub(super) struct Held {
+    taken: Arc<Mutex<Taken>>,
+    /// Given back unless the write succeeds.
+    new: Taken,
+    /// Given back when the write succeeds.
+    old: Taken,
+}
+
+// === impl Allocator ===
+
+impl Allocator {
+    pub(super) fn new(ranges: Vec<IpNet>) -> Self {
+        let families = ranges.iter().map(|range| if range.addr().is_ipv4() { IPV4 } else { IPV6 }).collect();
+        Self { ranges, families, taken: Arc::default() }
+    }
+
+    /// The cluster's families, the default first.
+    pub(super) fn families(&self) -> &[&'static str] {
+        &self.families
+    }
+
+    /// Starts over from what is stored.
+    pub(super) fn fill(&self, services: &[Service]) {
+        let mut taken = Taken::default();
+        for service in services {
+            let held = held_by(service);
+            taken.addresses.extend(held.addresses);
+            taken.ports.extend(held.ports);
+        }
+        *self.taken.lock() = taken;
+    }
+
+    /// Gives back what a deleted service held.
+    pub(super) fn release(&self, service: &Service) {
+        remove(&mut self.taken.lock(), &held_by(service));
+    }
+
+    /// Takes addresses and ports for `new` and writes them into it.
+    pub(super) fn reserve(&self, new: &mut Service, old: Option<&Service>) -> Result<Held, ApiError> {
+        let before = old.map(held_by).unwrap_or_default();
+        let name = new.metadata.name.clone().unwrap_or_default();
+        let mut held = Held { taken: Arc::clone(&self.taken), new: Taken::default(), old: Taken::default() };
+        self.addresses(new, old, &before, &name, &mut held)?;
+        self.node_ports(new, &before, &name, &mut held)?;
+        self.health_check_port(new, old, &before, &mut held)?;
+        let after = held_by(new);
+        held.old.addresses = before.addresses.difference(&after.addresses).copied().collect();
+        held.old.ports = before.ports.difference(&after.ports).copied().collect();
+        Ok(held)
+    }
+
+    fn addresses(
+        &self,
+        new: &mut Service,
+        old: Option<&Service>,
+        before: &Taken,
+        name: &str,
+        held: &mut Held,
+    ) -> Result<(), ApiError> {
+        let was_headless = old.is_some_and(|old| kind(old) != "ExternalName" && is_headless(spec(old)));
+        if kind(new) == "ExternalName" || is_headless(spec(new)) || was_headless {
+            return Ok(());
+        }
+        let target = new.spec.get_or_insert_default();
+        let families = target.ip_families.clone().unwrap_or_default();
+        let addresses = target.cluster_ips.get_or_insert_default();
+        addresses.resize_with(families.len().max(addresses.len()), String::new);
+        for (index, family) in families.iter().enumerate() {
+            let Some(range) = self.range(family) else { continue };
+            let wanted = addresses[index].clone();
+            if wanted.is_empty() {
+                let address = self
+                    .any_address(range)
+                    .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?;
+                held.new.addresses.insert(address);
+                addresses[index] = address.to_string();
+                continue;
+            }
+            let Some(address) = check::parse_ip(&wanted) else { continue };
+            if before.addresses.contains(&address) {
+                continue;
+            }
+            if let Err(why) = self.take_address(range, address) {
+                let mut errors = ErrorList::default();
+                let message = format!("failed to allocate IP {wanted}: {why}");
+                errors.invalid(&Path::new("spec").child("clusterIPs"), json!(addresses), message);
+                return Err(ApiError::invalid("", "Service", name, &errors));
+            }
+            held.new.addresses.insert(address);
+        }
+        target.cluster_ip = target.cluster_ips.items().first().cloned();
+        Ok(())
+    }
+
+    fn range(&self, family: &str) -> Option<&IpNet> {
+        let index = self.families.iter().position(|known| *known == family)?;
+        self.ranges.get(index)
+    }
+
+    fn take_address(&self, range: &IpNet, address: IpAddr) -> Result<(), String> {
+        if !usable(range).contains(&to_number(address)) || !range.contains(&address) {
+            return Err(format!(
+                "the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
+                range.trunc()
+            ));
+        }
+        if self.taken.lock().addresses.insert(address) {
+            Ok(())
+        } else {
+            Err("provided IP is already allocated".to_owned())
+        }
+    }
+
+    /// A free address, preferably not from the part that is left to static use. Random, so that an address is not
+    /// reused while somebody still remembers its last owner.
+    fn any_address(&self, range: &IpNet) -> Option<IpAddr> {
+        let usable = usable(range);
+        let (first, last) = (*usable.start(), *usable.end());
+        let size = last.checked_sub(first)? + 1;
+        let reserved = (size / 16).clamp(16, 256).min(size - 1);
+        let mut taken = self.taken.lock();
+        let dynamic = first + reserved;
+        let start = dynamic + random_below(last - dynamic + 1);
+        // At most as many candidates as there are taken addresses are tried in vain.
+        let tries = taken.addresses.len() + 1;
+        let mut candidates = (start..=last).chain(dynamic..start).chain(first..dynamic).take(tries);
+        let v4 = range.addr().is_ipv4();
+        candidates.find_map(|number| {
+            let address = to_address(number, v4);
+            taken.addresses.insert(address).then_some(address)
+        })
+    }
+
+    fn node_ports(&self, new: &mut Service, before: &Taken, name: &str, held: &mut Held) -> Result<(), ApiError> {
+        if !needs_node_port(new) {
+            return Ok(());
+        }
+        let target = new.spec.get_or_insert_default();
+        let allocates = allocates_node_ports(target);
+        // Ports of one number share a node port: TCP and UDP of the same service.
+        let mut by_port: BTreeMap<i32, i32> = BTreeMap::new();
+        for port in target.ports.items().iter().rev() {
+            if let Some(node_port) = port.node_port {
+                by_port.insert(port.port, node_port);
+            }
+        }
+        for (index, port) in target.ports.items_mut().iter_mut().enumerate() {
+            let Some(wanted) = port.node_port else {
+                if !allocates {
+                    continue;
+                }
+                if let Some(shared) = by_port.get(&port.port) {
+                    port.node_port = Some(*shared);
+                } else {
+                    let number = self
+                        .any_port()
+                        .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
+                    held.new.ports.insert(number);
+                    by_port.insert(port.port, number);
+                    port.node_port = Some(number);
+                }
+                continue;
+            };
+            if before.ports.contains(&wanted) || held.new.ports.contains(&wanted) {
+                continue;
+            }
+            if let Err(why) = self.take_port(wanted) {
+                let mut errors = ErrorList::default();
+                let path = Path::new("spec").child("ports").index(index).child("nodePort");
+                errors.invalid(&path, wanted, why);
+                return Err(ApiError::invalid("", "Service", name, &errors));
+            }
+            held.new.ports.insert(wanted);
+        }
+        Ok(())
+    }
+
+    fn health_check_port(
+        &self,
+        new: &mut Service,
+        old: Option<&Service>,
+        before: &Taken,
+        held: &mut Held,
+    ) -> Result<(), ApiError> {
+        let needed_before = old.is_some_and(|old| needs_health_check(spec(old)));
+        let target = new.spec.get_or_insert_default();
+        if !needs_health_check(target) || needed_before {
+            return Ok(());
+        }
+        match target.health_check_node_port {
+            Some(wanted) if before.ports.contains(&wanted) => {}
+            Some(wanted) => {
+                self.take_port(wanted).map_err(|why| {
+                    ApiError::internal(format!("failed to allocate requested HealthCheck NodePort {wanted}: {why}"))
+                })?;
+                held.new.ports.insert(wanted);
+            }
+            None => {
+                let number = self
+                    .any_port()
+                    .ok_or_else(|| ApiError::internal("failed to allocate a HealthCheck NodePort 0: range is full"))?;
+                held.new.ports.insert(number);
+                target.health_check_node_port = Some(number);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_port(&self, port: i32) -> Result<(), String> {
+        if !NODE_PORTS.contains(&port) {
+            let (first, last) = NODE_PORTS.into_inner();
+            return Err(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"));
+        }
+        if self.taken.lock().ports.insert(port) { Ok(()) } else { Err("provided port is already allocated".to_owned()) }
+    }
+
+    fn any_port(&self) -> Option<i32> {
+        let (first, last) = NODE_PORTS.into_inner();
+        let dynamic = first + STATIC_NODE_PORTS;
+        let start = rand::random_range(dynamic..=last);
+        let mut taken = self.taken.lock();
+        (start..=last).chain(dynamic..start).chain(first..dynamic).find(|port| taken.ports.insert(*port))
+    }
+}
+
+/// What a stored service holds.
+fn held_by(service: &Service) -> Taken {
+    let spec = spec(service);
+    let addresses = if kind(service) == "ExternalName" { &[][..] } else { spec.cluster_ips.items() };
+    let mut ports: BTreeSet<i32> = spec.ports.items().iter().filter_map(|port| port.node_port).collect();
+    if !needs_node_port(service) {
+        ports.clear();
+    }
+    ports.extend(health_check_port_of(spec));
+    Taken { addresses: addresses.iter().filter_map(|address| check::parse_ip(address)).collect(), ports }
+}
+
+fn health_check_port_of(spec: &ServiceSpec) -> Option<i32> {
+    spec.health_check_node_port.filter(|_| needs_health_check(spec))
+}
+
+fn remove(from: &mut Taken, what: &Taken) {
+    for address in &what.addresses {
+        from.addresses.remove(address);
+    }
+    for port in &what.ports {
+        from.ports.remove(port);
+    }
+}
+
+/// The addresses of a range that services may have: not the first, and for IPv4 not the last.
+fn usable(range: &IpNet) -> std::ops::RangeInclusive<u128> {
+    let (first, last) = (to_number(range.network()), to_number(range.broadcast()));
+    first + 1..=if range.addr().is_ipv4() { last.saturating_sub(1) } else { last }
+}
+
+fn to_number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
+    }
+}
+
+fn to_address(number: u128, v4: bool) -> IpAddr {
+    match u32::try_from(number) {
+        Ok(number) if v4 => IpAddr::V4(Ipv4Addr::from(number)),
+        _ => IpAddr::V6(Ipv6Addr::from(number)),
+    }
+}
+
+fn random_below(bound: u128) -> u128 {
+    if bound == 0 { 0 } else { rand::random::<u128>() % bound }
+}
+
+// === impl Held ===
+
+impl Reservation for Held {
+    fn commit(mut self: Box<Self>) {
+        self.new = Taken::default();
+        remove(&mut self.taken.lock(), &self.old);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        remove(&mut self.taken.lock(), &self.new);
+    }
+}

@@ -1,0 +1,60 @@
+//! Flow schemas for the registry. Upstream: `pkg/registry/flowcontrol/flowschema`.
+
+use k8s_openapi::api::flowcontrol::v1::FlowSchema;
+use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
+use serde_json::json;
+
+use crate::optional::{Items, Text};
+
+type C = Column<FlowSchema>;
+
+pub struct FlowSchemas;
+
+impl Strategy for FlowSchemas {
+    type Object = FlowSchema;
+
+    const INFO: Info = Info::cluster("flowcontrol.apiserver.k8s.io", "v1", "FlowSchema", "flowschemas");
+    const COLUMNS: &'static [Column<FlowSchema>] = COLUMNS;
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn set_defaults(&self, object: &mut FlowSchema) {
+        object.spec.get_or_insert_default().matching_precedence.get_or_insert(1000);
+    }
+
+    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut FlowSchema) {
+        object.status = None;
+        object.start_generation();
+    }
+
+    fn prepare_for_update(&self, _cx: &RequestCx, new: &mut FlowSchema, old: &FlowSchema) {
+        new.status.clone_from(&old.status);
+        new.bump_generation_if(old, new.spec != old.spec);
+    }
+}
+
+fn dangling(schema: &FlowSchema) -> &str {
+    let conditions = schema.status.as_ref().map_or(&[][..], |status| status.conditions.items());
+    let condition = conditions.iter().find(|condition| condition.type_.text() == "Dangling");
+    condition.map_or("?", |condition| condition.status.text())
+}
+
+static COLUMNS: &[Column<FlowSchema>] = &[
+    Column::NAME,
+    C::string("PriorityLevel", |o, _| {
+        json!(o.spec.as_ref().map_or("", |spec| &spec.priority_level_configuration.name))
+    }),
+    C::string("MatchingPrecedence", |o, _| {
+        json!(o.spec.as_ref().and_then(|spec| spec.matching_precedence).unwrap_or(0))
+    }),
+    C::string("DistinguisherMethod", |o, _| {
+        json!(
+            o.spec
+                .as_ref()
+                .and_then(|spec| spec.distinguisher_method.as_ref())
+                .map_or("<none>", |method| &method.type_)
+        )
+    }),
+    Column::AGE,
+    C::string("MissingPL", |o, _| json!(dangling(o)))
+        .describe("references a broken or non-existent PriorityLevelConfiguration"),
+];

@@ -1,0 +1,32 @@
+//! Ip addresses for the registry. Upstream: `pkg/registry/networking/ipaddress`.
+
+use k8s_openapi::api::networking::v1::IPAddress;
+use registry::{Column, Info, NameRule, Strategy};
+use serde_json::json;
+
+use crate::optional::Text;
+
+type C = Column<IPAddress>;
+
+pub struct IPAddresses;
+
+impl Strategy for IPAddresses {
+    type Object = IPAddress;
+
+    const INFO: Info = Info::cluster("networking.k8s.io", "v1", "IPAddress", "ipaddresses").short(&["ip"]);
+    const COLUMNS: &'static [Column<IPAddress>] = COLUMNS;
+    const NAME_RULE: NameRule = NameRule::PathSegment;
+}
+
+fn parent(address: &IPAddress) -> String {
+    let parent = &address.spec.parent_ref;
+    let group = parent.group.text();
+    let dot = if group.is_empty() { "" } else { "." };
+    let mut text = format!("{}{dot}{group}", parent.resource).to_lowercase();
+    if !parent.namespace.text().is_empty() {
+        text = format!("{text}/{}", parent.namespace.text());
+    }
+    format!("{text}/{}", parent.name)
+}
+
+static COLUMNS: &[Column<IPAddress>] = &[Column::NAME, C::string("ParentRef", |o, _| json!(parent(o))), Column::AGE];

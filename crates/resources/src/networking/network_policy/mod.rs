@@ -1,0 +1,53 @@
+//! Network policies for the registry. Upstream: `pkg/registry/networking/networkpolicy`.
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use registry::{Column, Info, ObjectExt, RequestCx, Strategy};
+use serde_json::json;
+
+use crate::meta::print;
+use crate::optional::{Items, default_text};
+
+type C = Column<NetworkPolicy>;
+
+pub struct NetworkPolicies;
+
+impl Strategy for NetworkPolicies {
+    type Object = NetworkPolicy;
+
+    const INFO: Info =
+        Info::namespaced("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies").short(&["netpol"]);
+    const COLUMNS: &'static [Column<NetworkPolicy>] = COLUMNS;
+
+    fn set_defaults(&self, object: &mut NetworkPolicy) {
+        let spec = object.spec.get_or_insert_default();
+        spec.pod_selector.get_or_insert_default();
+        let ingress = spec.ingress.items_mut().iter_mut().flat_map(|rule| rule.ports.items_mut());
+        let egress = spec.egress.items_mut().iter_mut().flat_map(|rule| rule.ports.items_mut());
+        for port in ingress.chain(egress) {
+            default_text(&mut port.protocol, "TCP");
+        }
+        if spec.policy_types.items().is_empty() {
+            let mut types = vec!["Ingress".to_owned()];
+            if !spec.egress.items().is_empty() {
+                types.push("Egress".to_owned());
+            }
+            spec.policy_types = Some(types);
+        }
+    }
+
+    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut NetworkPolicy) {
+        object.start_generation();
+    }
+
+    fn prepare_for_update(&self, _cx: &RequestCx, new: &mut NetworkPolicy, old: &NetworkPolicy) {
+        new.bump_generation_if(old, new.spec != old.spec);
+    }
+}
+
+static COLUMNS: &[Column<NetworkPolicy>] = &[
+    Column::NAME,
+    C::string("Pod-Selector", |o, _| {
+        json!(print::selector(o.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref())))
+    }),
+    Column::AGE,
+];

@@ -1,0 +1,35 @@
+//! Service cidrs for the registry. Upstream: `pkg/registry/networking/servicecidr`.
+
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
+use serde_json::json;
+
+use crate::optional::Items;
+
+type C = Column<ServiceCIDR>;
+
+pub struct ServiceCIDRs;
+
+impl Strategy for ServiceCIDRs {
+    type Object = ServiceCIDR;
+
+    const INFO: Info = Info::cluster("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs");
+    const COLUMNS: &'static [Column<ServiceCIDR>] = COLUMNS;
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut ServiceCIDR) {
+        object.status = None;
+        object.start_generation();
+    }
+
+    fn prepare_for_update(&self, _cx: &RequestCx, new: &mut ServiceCIDR, old: &ServiceCIDR) {
+        new.status.clone_from(&old.status);
+        new.bump_generation_if(old, new.spec != old.spec);
+    }
+}
+
+static COLUMNS: &[Column<ServiceCIDR>] = &[
+    Column::NAME,
+    C::string("CIDRs", |o, _| json!(o.spec.as_ref().map_or(&[][..], |spec| spec.cidrs.items()).join(","))),
+    Column::AGE,
+];

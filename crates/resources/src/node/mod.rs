@@ -1,0 +1,5 @@
+//! Kinds of the `node.k8s.io` group.
+
+mod runtime_class;
+
+pub use runtime_class::RuntimeClasses;

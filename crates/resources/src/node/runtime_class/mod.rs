@@ -1,0 +1,18 @@
+//! Runtime classes for the registry. Upstream: `pkg/registry/node/runtimeclass`.
+
+use k8s_openapi::api::node::v1::RuntimeClass;
+use registry::{Column, Info, Strategy};
+use serde_json::json;
+
+type C = Column<RuntimeClass>;
+
+pub struct RuntimeClasses;
+
+impl Strategy for RuntimeClasses {
+    type Object = RuntimeClass;
+
+    const INFO: Info = Info::cluster("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses");
+    const COLUMNS: &'static [Column<RuntimeClass>] = COLUMNS;
+}
+
+static COLUMNS: &[Column<RuntimeClass>] = &[Column::NAME, C::string("Handler", |o, _| json!(o.handler)), Column::AGE];

@@ -1,0 +1,38 @@
+//! Priority classes for the registry. Upstream: `pkg/registry/scheduling/priorityclass`.
+
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use registry::{Column, Info, ObjectExt, RequestCx, Strategy};
+use serde_json::json;
+
+use crate::optional::{Flag, Text};
+
+type C = Column<PriorityClass>;
+
+pub struct PriorityClasses;
+
+impl Strategy for PriorityClasses {
+    type Object = PriorityClass;
+
+    const INFO: Info = Info::cluster("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses").short(&["pc"]);
+    const COLUMNS: &'static [Column<PriorityClass>] = COLUMNS;
+
+    fn set_defaults(&self, object: &mut PriorityClass) {
+        object.preemption_policy.get_or_insert_with(|| "PreemptLowerPriority".to_owned());
+    }
+
+    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut PriorityClass) {
+        object.start_generation();
+    }
+
+    fn prepare_for_update(&self, _cx: &RequestCx, new: &mut PriorityClass, old: &PriorityClass) {
+        new.bump_generation_if(old, false);
+    }
+}
+
+static COLUMNS: &[Column<PriorityClass>] = &[
+    Column::NAME,
+    C::integer("Value", |o, _| json!(o.value.unwrap_or(0))),
+    C::boolean("Global-Default", |o, _| json!(o.global_default.is_set())),
+    Column::AGE,
+    C::string("PreemptionPolicy", |o, _| json!(o.preemption_policy.text())),
+];

@@ -1,0 +1,36 @@
+//! Volume attachments for the registry. Upstream: `pkg/registry/storage/volumeattachment`.
+
+use k8s_openapi::api::storage::v1::VolumeAttachment;
+use registry::{Column, Info, RequestCx, Strategy, Subresource};
+use serde_json::json;
+
+use crate::optional::Text;
+
+type C = Column<VolumeAttachment>;
+
+pub struct VolumeAttachments;
+
+impl Strategy for VolumeAttachments {
+    type Object = VolumeAttachment;
+
+    const INFO: Info = Info::cluster("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments");
+    const COLUMNS: &'static [Column<VolumeAttachment>] = COLUMNS;
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut VolumeAttachment) {
+        object.status = None;
+    }
+
+    fn prepare_for_update(&self, _cx: &RequestCx, new: &mut VolumeAttachment, old: &VolumeAttachment) {
+        new.status.clone_from(&old.status);
+    }
+}
+
+static COLUMNS: &[Column<VolumeAttachment>] = &[
+    Column::NAME,
+    C::string("Attacher", |o, _| json!(o.spec.attacher)).format("name"),
+    C::string("PV", |o, _| json!(o.spec.source.persistent_volume_name.text())),
+    C::string("Node", |o, _| json!(o.spec.node_name)),
+    C::boolean("Attached", |o, _| json!(o.status.as_ref().is_some_and(|status| status.attached))),
+    Column::AGE,
+];
