@@ -266,6 +266,8 @@ impl<'s, 'a> Walker<'s, 'a> {
     ) -> Result<Option<Node<'a>>, DecodeError> {
         Ok(match (field.presence, value) {
             (Presence::NonZero, Some(value)) => (!is_zero(&value)).then_some(value),
+            // A pointer to the zero time: null and absent are the same.
+            (Presence::Set, Some(Node::Null)) => None,
             (_, Some(value)) => Some(value),
             (Presence::NonZero | Presence::Set, None) => None,
             (Presence::Nullable, None) => {

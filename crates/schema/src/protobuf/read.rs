@@ -42,6 +42,8 @@ impl<'l> Reader<'l> {
         for (field, slot) in fields.iter().zip(slots) {
             let value = match (field.presence, slot) {
                 (Presence::NonZero, Some(value)) if is_zero(&value) => continue,
+                // A pointer to the zero time: in JSON, null and absent are the same.
+                (Presence::Set, Some(Node::Null)) => continue,
                 (_, Some(value)) => finish(&field.shape, value),
                 (Presence::NonZero | Presence::Set, None) => continue,
                 (Presence::Nullable, None) => Node::Null,
