@@ -192,15 +192,22 @@ pub struct SelectableField {
     pub paths: &'static [&'static [&'static str]],
     /// What an absent field counts as: `""`, `"false"`, `"0"`.
     pub absent: &'static str,
+    /// Many watchers ask for one value each: a change wakes only those whose value it is. One field of a kind.
+    pub indexed: bool,
 }
 
 impl SelectableField {
     pub const fn new(name: &'static str, paths: &'static [&'static [&'static str]]) -> Self {
-        Self { name, paths, absent: "" }
+        Self { name, paths, absent: "", indexed: false }
     }
 
     pub const fn absent(mut self, absent: &'static str) -> Self {
         self.absent = absent;
+        self
+    }
+
+    pub const fn indexed(mut self) -> Self {
+        self.indexed = true;
         self
     }
 }

@@ -21,6 +21,9 @@ pub struct Entry {
     memo: Memo,
 }
 
+/// Takes one value out of an object's bytes, such as `spec.nodeName`; empty when there is none.
+pub(crate) type Index = dyn Fn(&[u8]) -> Box<str> + Send + Sync;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
     Added,
@@ -99,6 +102,11 @@ impl Entry {
         self.modified
     }
 
+    /// Under which value the resource's index has it.
+    pub(crate) fn indexed(&self, index: &Index) -> &str {
+        self.memo.index.get_or_init(|| index(&self.bytes))
+    }
+
     /// Another encoding of this version, made on first demand and kept with it.
     pub fn encoding<E>(&self, slot: Slot, encode: impl FnOnce() -> Result<Bytes, E>) -> Result<Bytes, E> {
         self.memo.encoding(slot, encode)
@@ -154,6 +162,13 @@ impl Event {
     /// The framed watch event in some encoding, made on first demand and shared by all watchers.
     pub fn encoding<E>(&self, slot: Slot, encode: impl FnOnce() -> Result<Bytes, E>) -> Result<Bytes, E> {
         self.memo.encoding(slot, encode)
+    }
+
+    /// Under which values an index has the object before and after.
+    pub(crate) fn indexed(&self, index: &Index) -> (Option<&str>, Option<&str>) {
+        let before = self.previous.as_ref().map(|entry| entry.indexed(index));
+        let after = (self.kind != EventKind::Deleted).then(|| self.entry.indexed(index));
+        (before, after)
     }
 
     /// What the history holds because of this event.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use futures::task::AtomicWaker;
 
-use crate::entry::Event;
-use crate::watch::Filter;
+use crate::entry::{Event, Index};
 
 /// The sleeping place of one watch.
 #[derive(Default)]
@@ -18,13 +17,26 @@ pub(crate) struct Sleeper {
 #[derive(Default)]
 pub(crate) struct Fanout {
     all: Sleepers,
-    namespaces: HashMap<Box<str>, Sleepers>,
-    objects: HashMap<Box<str>, Sleepers>,
+    namespaces: Places,
+    /// Also of one name in any namespace, or in a resource without them.
+    names: Places,
+    objects: Places,
+    indexed: Places,
     count: usize,
 }
 
 /// By address: a watch is found again when it ends.
 type Sleepers = HashMap<usize, Arc<Sleeper>>;
+type Places = HashMap<Box<str>, Sleepers>;
+
+/// Where a filter's watches are looked up: the narrowest there is.
+pub(crate) enum Place<'a> {
+    All,
+    Namespace(&'a str),
+    Name(&'a str),
+    Object(String),
+    Indexed(&'a str),
+}
 
 // === impl Fanout ===
 
@@ -33,65 +45,76 @@ impl Fanout {
         self.count
     }
 
-    pub(crate) fn add(&mut self, filter: &Filter, sleeper: Arc<Sleeper>) {
+    pub(crate) fn add(&mut self, place: &Place<'_>, sleeper: Arc<Sleeper>) {
         self.count += 1;
-        let id = identity(&sleeper);
-        match filter.place() {
-            Place::All => self.all.insert(id, sleeper),
-            Place::Namespace(namespace) => self.namespaces.entry(namespace.into()).or_default().insert(id, sleeper),
-            Place::Object(path) => self.objects.entry(path.into()).or_default().insert(id, sleeper),
+        let sleepers = match self.places(place) {
+            (None, _) => &mut self.all,
+            (Some(places), name) => places.entry(name.into()).or_default(),
         };
+        sleepers.insert(identity(&sleeper), sleeper);
     }
 
-    pub(crate) fn remove(&mut self, filter: &Filter, sleeper: &Arc<Sleeper>) {
+    pub(crate) fn remove(&mut self, place: &Place<'_>, sleeper: &Arc<Sleeper>) {
         self.count -= 1;
         let id = identity(sleeper);
-        let (places, name) = match filter.place() {
-            Place::All => {
-                self.all.remove(&id);
-                return;
-            }
-            Place::Namespace(namespace) => (&mut self.namespaces, namespace.to_owned()),
-            Place::Object(path) => (&mut self.objects, path),
+        let (Some(places), name) = self.places(place) else {
+            self.all.remove(&id);
+            return;
         };
-        if let Some(sleepers) = places.get_mut(name.as_str()) {
+        if let Some(sleepers) = places.get_mut(name) {
             sleepers.remove(&id);
             if sleepers.is_empty() {
-                places.remove(name.as_str());
+                places.remove(name);
             }
         }
     }
 
-    pub(crate) fn wake(&self, events: &[Arc<Event>]) {
+    pub(crate) fn wake(&self, events: &[Arc<Event>], index: Option<&Index>) {
         if self.count == 0 {
             return;
         }
         wake_each(&self.all);
         for event in events {
-            if !self.namespaces.is_empty()
-                && let Some(sleepers) = self.namespaces.get(event.key().namespace())
+            let key = event.key();
+            wake_at(&self.namespaces, Some(key.namespace()));
+            wake_at(&self.names, Some(key.name()));
+            wake_at(&self.objects, Some(key.as_str()));
+            if let Some(index) = index
+                && !self.indexed.is_empty()
             {
-                wake_each(sleepers);
-            }
-            if !self.objects.is_empty()
-                && let Some(sleepers) = self.objects.get(event.key().as_str())
-            {
-                wake_each(sleepers);
+                let (before, after) = event.indexed(index);
+                wake_at(&self.indexed, after);
+                if before != after {
+                    wake_at(&self.indexed, before);
+                }
             }
         }
     }
 
     pub(crate) fn wake_everybody(&self) {
         wake_each(&self.all);
-        self.namespaces.values().chain(self.objects.values()).for_each(wake_each);
+        let places = [&self.namespaces, &self.names, &self.objects, &self.indexed];
+        places.into_iter().flat_map(HashMap::values).for_each(wake_each);
+    }
+
+    fn places<'a>(&mut self, place: &'a Place<'_>) -> (Option<&mut Places>, &'a str) {
+        match place {
+            Place::All => (None, ""),
+            Place::Namespace(namespace) => (Some(&mut self.namespaces), namespace),
+            Place::Name(name) => (Some(&mut self.names), name),
+            Place::Object(path) => (Some(&mut self.objects), path),
+            Place::Indexed(value) => (Some(&mut self.indexed), value),
+        }
     }
 }
 
-/// Where a filter's watches are looked up.
-pub(crate) enum Place<'a> {
-    All,
-    Namespace(&'a str),
-    Object(String),
+fn wake_at(places: &Places, name: Option<&str>) {
+    if let Some(name) = name
+        && !places.is_empty()
+        && let Some(sleepers) = places.get(name)
+    {
+        wake_each(sleepers);
+    }
 }
 
 fn wake_each(sleepers: &Sleepers) {

@@ -9,11 +9,13 @@ use bytes::Bytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(u8);
 
-/// Costs a pointer and a word until something is kept in it.
+/// Costs a few words until something is kept in it.
 #[derive(Default)]
 pub(crate) struct Memo {
     encodings: OnceLock<Box<[OnceLock<Bytes>; Slot::COUNT]>>,
     view: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// What the resource's index says of it.
+    pub(crate) index: OnceLock<Box<str>>,
 }
 
 // === impl Slot ===

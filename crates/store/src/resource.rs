@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use engine::Revision;
 use parking_lot::{Mutex, RwLock};
 
-use crate::entry::Event;
+use crate::entry::{Event, Index};
 use crate::error::{SnapshotError, WatchError};
 use crate::fanout::Fanout;
 use crate::history::{History, HistoryLimits};
@@ -28,6 +28,7 @@ pub(crate) struct Shelf {
     pub(crate) current: ArcSwap<State>,
     pub(crate) history: RwLock<History>,
     pub(crate) fanout: Mutex<Fanout>,
+    index: OnceLock<Box<Index>>,
 }
 
 /// The tree after all changes up to and including `changed`, and no later one.
@@ -52,6 +53,7 @@ impl Resource {
             history: RwLock::new(History::new(floor, tree.clone())),
             current: ArcSwap::from_pointee(State { tree, changed }),
             fanout: Mutex::default(),
+            index: OnceLock::new(),
         }))
     }
 
@@ -90,6 +92,11 @@ impl Resource {
     /// will. With the revision of a snapshot there is neither gap nor overlap.
     pub fn watch(&self, from: Revision, filter: Filter) -> Result<Watch, WatchError> {
         Watch::start(Arc::clone(&self.0), from, filter)
+    }
+
+    /// Says which value of an object `Filter::indexed` goes by, such as a pod's node. The first one said stays.
+    pub fn index_by(&self, value_of: impl Fn(&[u8]) -> Box<str> + Send + Sync + 'static) {
+        self.0.index.get_or_init(|| Box::new(value_of));
     }
 
     /// The oldest revision that `watch` and `snapshot_at` still know.
@@ -136,6 +143,14 @@ impl fmt::Debug for Resource {
 // === impl Shelf ===
 
 impl Shelf {
+    pub(crate) fn index(&self) -> Option<&Index> {
+        self.index.get().map(|index| &**index)
+    }
+
+    pub(crate) fn wake(&self, events: &[Arc<Event>]) {
+        self.fanout.lock().wake(events, self.index());
+    }
+
     /// Shows the changes of one batch to readers. Watchers are woken later, when all of the batch is visible.
     pub(crate) fn publish(&self, tree: Tree, events: Vec<Arc<Event>>, limits: &HistoryLimits, now: Instant) {
         let Some(changed) = events.last().map(|event| event.revision()) else { return };

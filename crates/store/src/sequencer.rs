@@ -441,7 +441,7 @@ fn wake(shared: &Shared, changes: &[Change], revision: Revision) {
         newer
     });
     for change in changes {
-        change.resource.shelf().fanout.lock().wake(&change.events);
+        change.resource.shelf().wake(&change.events);
     }
 }
 

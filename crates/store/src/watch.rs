@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use engine::Revision;
 
-use crate::entry::Event;
+use crate::entry::{Event, Index};
 use crate::error::WatchError;
 use crate::fanout::{Place, Sleeper};
 use crate::history::Read;
@@ -22,12 +22,14 @@ const CHUNK: usize = 128;
 pub struct Filter {
     namespace: Option<Box<str>>,
     name: Option<Box<str>>,
+    indexed: Option<Box<str>>,
 }
 
 /// The changes of one resource. Dropping it ends it.
 pub struct Watch {
     shelf: Arc<Shelf>,
     filter: Filter,
+    indexed: bool,
     from: Revision,
     /// Of the next event to look at.
     position: u64,
@@ -47,7 +49,7 @@ impl Filter {
     /// All namespaces when it is empty.
     #[must_use]
     pub fn in_namespace(namespace: &str) -> Filter {
-        Filter { namespace: (!namespace.is_empty()).then(|| namespace.into()), name: None }
+        Filter { namespace: (!namespace.is_empty()).then(|| namespace.into()), ..Filter::default() }
     }
 
     #[must_use]
@@ -56,18 +58,36 @@ impl Filter {
         self
     }
 
+    /// Only objects that have, or had before the change, this value in the resource's index.
     #[must_use]
-    pub fn matches(&self, key: &Key) -> bool {
+    pub fn indexed(mut self, value: &str) -> Filter {
+        self.indexed = Some(value.into());
+        self
+    }
+
+    fn matches(&self, event: &Event, index: Option<&Index>) -> bool {
+        self.matches_key(event.key()) && self.matches_index(event, index)
+    }
+
+    fn matches_key(&self, key: &Key) -> bool {
         self.namespace.as_deref().is_none_or(|namespace| namespace == key.namespace())
             && self.name.as_deref().is_none_or(|name| name == key.name())
     }
 
-    pub(crate) fn place(&self) -> Place<'_> {
-        match (&self.namespace, &self.name) {
-            (Some(namespace), Some(name)) => Place::Object(format!("{namespace}/{name}")),
-            (Some(namespace), None) => Place::Namespace(namespace),
-            // A name without a namespace may be in any: all are looked at, few are taken.
-            (None, _) => Place::All,
+    fn matches_index(&self, event: &Event, index: Option<&Index>) -> bool {
+        // Without an index it is the caller who looks into objects, as for every other selector.
+        let (Some(value), Some(index)) = (self.indexed.as_deref(), index) else { return true };
+        let (before, after) = event.indexed(index);
+        before == Some(value) || after == Some(value)
+    }
+
+    fn place(&self, has_index: bool) -> Place<'_> {
+        match (&self.namespace, &self.name, &self.indexed) {
+            (Some(namespace), Some(name), _) => Place::Object(format!("{namespace}/{name}")),
+            (None, Some(name), _) => Place::Name(name),
+            (_, None, Some(value)) if has_index => Place::Indexed(value),
+            (Some(namespace), None, _) => Place::Namespace(namespace),
+            (None, None, _) => Place::All,
         }
     }
 }
@@ -85,8 +105,10 @@ impl Watch {
             history.position_after(from).ok_or(WatchError::Compacted { asked: from, oldest })?
         };
         let sleeper = Arc::new(Sleeper::default());
-        shelf.fanout.lock().add(&filter, Arc::clone(&sleeper));
-        Ok(Watch { shelf, filter, from, position, ready: VecDeque::new(), sleeper })
+        // An index said later is for watches begun later.
+        let indexed = shelf.index().is_some();
+        shelf.fanout.lock().add(&filter.place(indexed), Arc::clone(&sleeper));
+        Ok(Watch { shelf, filter, indexed, from, position, ready: VecDeque::new(), sleeper })
     }
 
     /// The next change. Dropping the future loses nothing.
@@ -148,8 +170,9 @@ impl Watch {
     fn advance(&mut self) -> Result<Option<Arc<Event>>, WatchError> {
         loop {
             let (filter, ready, from) = (&self.filter, &mut self.ready, self.from);
+            let index = self.shelf.index().filter(|_| self.indexed);
             let read = self.shelf.history.read().read(self.position, CHUNK, |event| {
-                if event.revision() > from && filter.matches(event.key()) {
+                if event.revision() > from && filter.matches(event, index) {
                     ready.push_back(Arc::clone(event));
                 }
             });
@@ -167,6 +190,6 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.shelf.fanout.lock().remove(&self.filter, &self.sleeper);
+        self.shelf.fanout.lock().remove(&self.filter.place(self.indexed), &self.sleeper);
     }
 }

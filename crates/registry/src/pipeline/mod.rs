@@ -132,10 +132,14 @@ impl Registry {
     pub fn register(&self, resource: impl Into<ResourceHandle>) -> Result<(), ApiError> {
         let resource = resource.into();
         let info = *resource.info();
+        let table = self.inner.store.resource(&info.group_resource());
+        if let Some(field) = resource.selectable().iter().find(|field| field.indexed).copied() {
+            table.index_by(move |bytes| select::value(&field, bytes).into());
+        }
         let kind = Arc::new(Kind {
             gvr: Gvr::new(info.group, info.version, info.plural),
             gvk: Gvk::new(info.group, info.version, info.kind),
-            table: self.inner.store.resource(&info.group_resource()),
+            table,
             resource,
         });
         self.inner.kinds.rcu(|kinds| {

@@ -53,6 +53,12 @@ impl Selection {
         self.fields.requires_exact_match("metadata.name")
     }
 
+    /// The only value of the kind's indexed field that can match, if there is one.
+    pub fn exact_indexed(&self) -> Option<&str> {
+        let field = self.known.iter().find(|field| field.indexed)?;
+        self.fields.requires_exact_match(field.name)
+    }
+
     /// Whether an object is selected, from its canonical JSON.
     pub fn matches(&self, bytes: &[u8]) -> bool {
         self.matches_labels(bytes) && self.matches_fields(bytes)
@@ -82,7 +88,7 @@ impl Selection {
     }
 }
 
-fn value<'a>(field: &SelectableField, bytes: &'a [u8]) -> Cow<'a, str> {
+pub(super) fn value<'a>(field: &SelectableField, bytes: &'a [u8]) -> Cow<'a, str> {
     let found = field.paths.iter().filter_map(|path| scan::text(bytes, path)).find(|text| !text.is_empty());
     found.unwrap_or(Cow::Borrowed(field.absent))
 }

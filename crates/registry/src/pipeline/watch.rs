@@ -58,6 +58,9 @@ impl Registry {
         if let Some(name) = selection.exact_name() {
             filter = filter.named(name);
         }
+        if let Some(value) = selection.exact_indexed() {
+            filter = filter.indexed(value);
+        }
         let version = options.resource_version.map(|version| version.0).filter(|version| *version > 0);
         let start = Start::of(options, version);
         let (snapshot, from) = match start {

@@ -346,3 +346,36 @@ async fn a_revision_can_be_waited_for() {
     put(&store, &pods, "x", "2").await;
     assert_eq!(waiting.await.unwrap().unwrap(), Revision(2));
 }
+
+#[tokio::test]
+async fn a_watch_by_index_sees_what_comes_and_what_goes() {
+    let store = open(&Memory::new());
+    let pods = store.resource("pods");
+    // The value's first letter.
+    pods.index_by(|bytes| String::from_utf8_lossy(bytes).split('"').nth(7).unwrap_or("")[..1].into());
+    let mut watch = pods.watch(Revision::ZERO, Filter::all().indexed("b")).unwrap();
+    let mut named = pods.watch(Revision::ZERO, Filter::all().named("y")).unwrap();
+    for (name, text) in [("x", "a1"), ("x", "b1"), ("y", "b2"), ("x", "b3"), ("x", "c1"), ("x", "c2"), ("y", "b4")] {
+        put(&store, &pods, name, text).await;
+    }
+    delete(&store, &pods, "x").await;
+    delete(&store, &pods, "y").await;
+    let mut seen = Vec::new();
+    while let Some(event) = watch.try_next().unwrap() {
+        seen.push(event.revision().0);
+    }
+    assert_eq!(seen, [2, 3, 4, 5, 7, 9]);
+    assert_eq!(watch.progress(), Revision(9));
+    for revision in [3, 7, 9] {
+        assert_eq!(named.next().await.unwrap().revision(), Revision(revision));
+    }
+
+    let live = tokio::spawn(async move { watch.next().await.unwrap().revision() });
+    let named = tokio::spawn(async move { named.next().await.unwrap().revision() });
+    tokio::task::yield_now().await;
+    put(&store, &pods, "x", "a1").await;
+    put(&store, &pods, "x", "b1").await;
+    assert_eq!(live.await.unwrap(), Revision(11));
+    put(&store, &pods, "y", "a1").await;
+    assert_eq!(named.await.unwrap(), Revision(12));
+}

@@ -36,7 +36,7 @@ impl Strategy for Pods {
         Subresource::new("resize", Handler::Update),
     ];
     const SELECTABLE: &'static [SelectableField] = &[
-        SelectableField::new("spec.nodeName", &[&["spec", "nodeName"]]),
+        SelectableField::new("spec.nodeName", &[&["spec", "nodeName"]]).indexed(),
         SelectableField::new("spec.restartPolicy", &[&["spec", "restartPolicy"]]),
         SelectableField::new("spec.schedulerName", &[&["spec", "schedulerName"]]),
         SelectableField::new("spec.serviceAccountName", &[&["spec", "serviceAccountName"]]),
