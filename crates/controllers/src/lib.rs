@@ -13,18 +13,22 @@ mod evict;
 mod pod_control;
 mod service_pods;
 
+mod clusterrole_aggregation;
 mod deployment;
 mod endpoints;
 mod endpointslice;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_lifecycle;
 mod pod_gc;
 mod replicaset;
+mod replication_controller;
 mod root_ca;
 mod service_lb;
 mod serviceaccount;
 mod taint_eviction;
+mod ttl_after_finished;
 
 pub use context::{ClientFactory, Context, Options};
 pub use entry::{Entry, Rule, Watch, run};
@@ -43,4 +47,8 @@ pub static CONTROLLERS: &[Entry] = &[
     pod_gc::ENTRY,
     service_lb::ENTRY,
     garbage_collector::ENTRY,
+    replication_controller::ENTRY,
+    job::ENTRY,
+    ttl_after_finished::ENTRY,
+    clusterrole_aggregation::ENTRY,
 ];

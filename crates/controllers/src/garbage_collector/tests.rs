@@ -73,15 +73,21 @@ fn dependents_follow_their_owner() {
 
 #[test]
 fn an_owner_nobody_has_seen_is_looked_for_once() {
-    check("add Pod/p owners=ReplicaSet/r\nadd Pod/q owners=ReplicaSet/r\nabsent r", expect![[r#"
+    check(
+        "add Pod/p owners=ReplicaSet/r\nadd Pod/q owners=ReplicaSet/r\nabsent r",
+        expect![[r#"
         1: Delete("r")
         2: 
-        3: Delete("p") Delete("q")"#]]);
-    check("add Pod/p owners=ReplicaSet/r\nadd ReplicaSet/r\nabsent r\ngone r", expect![[r#"
+        3: Delete("p") Delete("q")"#]],
+    );
+    check(
+        "add Pod/p owners=ReplicaSet/r\nadd ReplicaSet/r\nabsent r\ngone r",
+        expect![[r#"
         1: Delete("r")
         2: 
         3: 
-        4: Delete("p")"#]]);
+        4: Delete("p")"#]],
+    );
 }
 
 #[test]
@@ -100,36 +106,51 @@ fn a_foreground_deletion_waits_for_those_that_block_it() {
 
 #[test]
 fn a_dependent_that_comes_late_is_deleted_too() {
-    check("add ReplicaSet/r foreground\nadd Pod/p owners=ReplicaSet/r", expect![[r#"
+    check(
+        "add ReplicaSet/r foreground\nadd Pod/p owners=ReplicaSet/r",
+        expect![[r#"
         1: Delete("r")
-        2: Delete("p")"#]]);
+        2: Delete("p")"#]],
+    );
 }
 
 #[test]
 fn orphaning_is_noticed() {
-    check("add ReplicaSet/r\nadd Pod/p owners=ReplicaSet/r\nadd ReplicaSet/r orphan", expect![[r#"
+    check(
+        "add ReplicaSet/r\nadd Pod/p owners=ReplicaSet/r\nadd ReplicaSet/r orphan",
+        expect![[r#"
         1: 
         2: 
-        3: Orphan("r")"#]]);
+        3: Orphan("r")"#]],
+    );
 }
 
 #[test]
 fn an_owner_in_another_namespace_is_none() {
-    check("add ReplicaSet/r ns=other\nadd Pod/p owners=ReplicaSet/r", expect![[r#"
+    check(
+        "add ReplicaSet/r ns=other\nadd Pod/p owners=ReplicaSet/r",
+        expect![[r#"
         1: 
-        2: Delete("p") invalid r of p"#]]);
-    check("add Pod/p owners=ReplicaSet/r\nadd ReplicaSet/r ns=other", expect![[r#"
+        2: Delete("p") invalid r of p"#]],
+    );
+    check(
+        "add Pod/p owners=ReplicaSet/r\nadd ReplicaSet/r ns=other",
+        expect![[r#"
         1: Delete("r")
-        2: Delete("p") invalid r of p"#]]);
+        2: Delete("p") invalid r of p"#]],
+    );
 }
 
 #[test]
 fn references_may_change() {
-    check("add A/a\nadd B/b\nadd Pod/p owners=A/a\nadd Pod/p owners=B/b\ngone a\ngone b", expect![[r#"
+    check(
+        "add A/a\nadd B/b\nadd Pod/p owners=A/a\nadd Pod/p owners=B/b\ngone a\ngone b",
+        expect![[r#"
         1: 
         2: 
         3: 
         4: Delete("p")
         5: 
-        6: Delete("p")"#]]);
+        6: Delete("p")"#]],
+    );
 }

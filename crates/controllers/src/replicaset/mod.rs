@@ -1,6 +1,6 @@
 //! Keeps as many pods as a ReplicaSet asks for. Upstream: `pkg/controller/replicaset`.
 
-mod plan;
+pub(crate) mod plan;
 mod rank;
 #[cfg(test)]
 mod tests;

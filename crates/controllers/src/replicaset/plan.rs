@@ -19,30 +19,30 @@ use crate::pod_control::message_of;
 /// At most so many pods are created or deleted in one go. Upstream: `BurstReplicas`.
 pub(super) const BURST: usize = 500;
 
-pub(super) struct View<'a> {
-    pub(super) replica_set: &'a ReplicaSet,
+pub(crate) struct View<'a> {
+    pub(crate) replica_set: &'a ReplicaSet,
     /// The pods it controls.
-    pub(super) pods: &'a [Arc<Pod>],
+    pub(crate) pods: &'a [Arc<Pod>],
     /// The pods of all ReplicaSets with the same controller: where these are crowded, pods are deleted first.
-    pub(super) related: &'a [Arc<Pod>],
+    pub(crate) related: &'a [Arc<Pod>],
 }
 
-pub(super) struct Plan<'a> {
-    pub(super) scale: Scale,
-    pub(super) next: Next,
+pub(crate) struct Plan<'a> {
+    pub(crate) scale: Scale,
+    pub(crate) next: Next,
     replica_set: &'a ReplicaSet,
     status: ReplicaSetStatus,
     missing: bool,
 }
 
 #[derive(Debug)]
-pub(super) enum Scale {
+pub(crate) enum Scale {
     Nothing,
     Create(usize),
     Delete(Vec<Arc<Pod>>),
 }
 
-pub(super) fn plan<'a>(view: &View<'a>, now: Timestamp) -> Plan<'a> {
+pub(crate) fn plan<'a>(view: &View<'a>, now: Timestamp) -> Plan<'a> {
     let replica_set = view.replica_set;
     let spec = replica_set.spec.as_ref();
     let wanted = usize::try_from(spec.and_then(|spec| spec.replicas).unwrap_or(1)).unwrap_or(0);
@@ -86,7 +86,7 @@ pub(super) fn plan<'a>(view: &View<'a>, now: Timestamp) -> Plan<'a> {
 
 impl Plan<'_> {
     /// The status to write after the scaling came out like this; `None` if it is already so.
-    pub(super) fn status(&self, failure: Option<&kube::Error>, now: Timestamp) -> Option<ReplicaSetStatus> {
+    pub(crate) fn status(&self, failure: Option<&kube::Error>, now: Timestamp) -> Option<ReplicaSetStatus> {
         let mut status = self.status.clone();
         let mut conditions = status.conditions.take().unwrap_or_default();
         let failing = conditions.iter().any(|condition| condition.type_ == "ReplicaFailure");

@@ -13,7 +13,7 @@ use crate::{Context, Entry, Rule, Watch};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "service-lb-controller",
-    service_account: "service-controller",
+    service_account: "service-lb-controller",
     watches: &[Watch::of("", "services"), Watch::of("", "nodes")],
     rules: &[Rule::of("", "services/status", &["update"]), Rule::EVENTS],
     start,

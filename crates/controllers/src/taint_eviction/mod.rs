@@ -25,7 +25,7 @@ use crate::{
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "taint-eviction-controller",
-    service_account: "taint-eviction-controller",
+    service_account: "node-controller",
     watches: &[Watch::of("", "pods"), Watch::of("", "nodes")],
     rules: &[Rule::of("", "pods", &["get", "delete"]), Rule::of("", "pods/status", &["patch"]), Rule::EVENTS],
     start,
