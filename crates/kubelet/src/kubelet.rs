@@ -194,6 +194,10 @@ fn begin(shared: &Arc<Shared>, pod: Arc<Pod>, uid: String, leftover: Leftover) {
         changed: tokio::sync::watch::Sender::new(0),
         task: Mutex::default(),
     });
+    if adopted.sandbox.is_some() {
+        // Events that came between the list and this moment found nobody.
+        entry.mailbox.post(|letters| letters.look_again = true);
+    }
     shared.pods.insert(entry.clone());
     let task = worker::run(shared.clone(), entry.clone(), pod, adopted, refusal);
     *entry.task.lock() = Some(shared.supervisor.spawn_guarded("pod", task));

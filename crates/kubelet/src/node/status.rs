@@ -83,10 +83,12 @@ impl Keeper {
             status: Some(status.clone()),
         };
         match self.nodes().create(&PostParams::default(), &node).await {
-            Ok(_) => {
+            Ok(created) if created.status.as_ref().is_some_and(|status| status.conditions.is_some()) => {
                 self.written = Some((comparable(&status), now));
                 Ok(())
             }
+            // A server that takes a status only through its own subresource.
+            Ok(_) => self.update().await,
             Err(kube::Error::Api(answer)) if answer.code == 409 => {
                 let existing = self.nodes().get(&name).await?;
                 self.conditions = existing.status.and_then(|status| status.conditions).unwrap_or_default();

@@ -10,6 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
+use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -20,6 +21,7 @@ use super::{Authorizer, Body, User, text};
 use crate::kubelet::Kubelet;
 
 const MAX_CONNECTIONS: usize = 1000;
+const IN_PROCESS_BUFFER: usize = 64 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -30,6 +32,25 @@ impl Kubelet {
         self.shared.supervisor.spawn("kubelet-server", async move {
             accept(kubelet, listener, TlsAcceptor::from(tls), authorizer).await;
         });
+    }
+}
+
+impl Kubelet {
+    /// A connection inside the process on which HTTP/1.1 can be spoken at once. Whoever holds it is authorised.
+    pub fn connect(&self) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(IN_PROCESS_BUFFER);
+        let kubelet = self.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let kubelet = kubelet.clone();
+            async move { Ok::<_, Infallible>(kubelet.handle(request).await) }
+        });
+        self.shared.supervisor.spawn("kubelet-in-process", async move {
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(theirs), service);
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "connection inside the process ended");
+            }
+        });
+        ours
     }
 }
 
