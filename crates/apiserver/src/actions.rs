@@ -44,14 +44,15 @@ fn not_a(what: &str) -> ApiError {
 
 // === binding ===
 
-struct BindPod;
+pub(crate) struct BindPod;
 
 impl Action for BindPod {
     fn run<'a>(&'a self, call: ActionCall<'a>) -> BoxFuture<'a, Result<ActionOutcome, ApiError>> {
         async move {
             let binding: Binding = decode(&call, "Binding", "v1")?;
             let name = binding.metadata.name.as_deref().unwrap_or_default();
-            if name != call.name {
+            // Posted to the namespace's `bindings`, the URL names no pod.
+            if !call.name.is_empty() && name != call.name {
                 return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
             }
             let mut errors = ErrorList::new();
@@ -69,7 +70,12 @@ impl Action for BindPod {
             }
             let pods = pods(&call)?;
             let bind = |object: &mut dyn AnyObject| bind(&pods.gvr, object, &binding, node, call.cx.time());
-            call.registry.mutate(&pods, call.cx, UpdateKind::Subresource("binding"), &bind).await?;
+            let mut cx = call.registry.context(Arc::clone(&call.cx.user), call.cx.verb);
+            call.namespace.clone_into(&mut cx.namespace);
+            name.clone_into(&mut cx.name);
+            cx.dry_run = call.cx.dry_run;
+            "binding".clone_into(&mut cx.subresource);
+            call.registry.mutate(&pods, &cx, UpdateKind::Subresource("binding"), &bind).await?;
             Ok(ActionOutcome::Success)
         }
         .boxed()

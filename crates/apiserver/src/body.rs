@@ -14,6 +14,9 @@ use apimachinery::ApiError;
 /// Upstream's `MaxRequestBodyBytes`.
 pub(crate) const MAX_REQUEST_BYTES: usize = 3 * 1024 * 1024;
 
+/// How much of a body that is too large is still read.
+const DRAIN_BYTES: usize = 16 * 1024 * 1024;
+
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request, whatever it came over.
@@ -74,6 +77,7 @@ impl http_body::Body for Body {
 /// Reads a request's body up to the limit.
 pub(crate) async fn read(mut body: RequestBody) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > MAX_REQUEST_BYTES as u64 {
+        drain(body).await;
         return Err(too_large());
     }
     let mut first: Option<Bytes> = None;
@@ -84,6 +88,7 @@ pub(crate) async fn read(mut body: RequestBody) -> Result<Bytes, ApiError> {
         let Ok(data) = frame.into_data() else { continue };
         let length = first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len();
         if length > MAX_REQUEST_BYTES {
+            drain(body).await;
             return Err(too_large());
         }
         // A body of one piece is not copied.
@@ -97,6 +102,18 @@ pub(crate) async fn read(mut body: RequestBody) -> Result<Bytes, ApiError> {
         }
     }
     Ok(first.unwrap_or_else(|| rest.freeze()))
+}
+
+/// Throws away what is still coming, within reason, so that the client gets to read the answer.
+async fn drain(mut body: RequestBody) {
+    let mut left = DRAIN_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
 }
 
 fn too_large() -> ApiError {

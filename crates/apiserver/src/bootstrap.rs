@@ -11,6 +11,8 @@ use registry::{
     pipeline::{Change, Patch, PatchKind},
 };
 use serde_json::{Value, json};
+use store::{Filter, WatchError};
+use supervisor::Supervisor;
 
 /// Namespaces that must be there before anything else.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -74,6 +76,28 @@ pub async fn kubernetes_service(registry: &Registry, endpoint: &ApiEndpoint) -> 
     });
     create(registry, "discovery.k8s.io", "endpointslices", "default", &slice).await?;
     merge(registry, "discovery.k8s.io", "endpointslices", json!({"endpoints": addresses, "ports": ports})).await
+}
+
+/// Puts the `kubernetes` Service back when somebody deletes it or its endpoints, as upstream's reconciler does.
+pub fn keep_kubernetes_service(registry: &Registry, endpoint: ApiEndpoint, supervisor: &Supervisor) {
+    let registry = registry.clone();
+    supervisor.spawn("kubernetes service", async move {
+        let filter = || Filter::in_namespace("default").named("kubernetes");
+        let store = registry.store().clone();
+        let resources = ["services", "endpoints", "endpointslices.discovery.k8s.io"].map(|name| store.resource(name));
+        loop {
+            if let Err(error) = kubernetes_service(&registry, &endpoint).await {
+                tracing::warn!(%error, "kubernetes service not written");
+            }
+            let from = store.revision();
+            let watches: Result<Vec<_>, _> = resources.iter().map(|resource| resource.watch(from, filter())).collect();
+            let Ok(mut watches) = watches else { return };
+            let next = futures::future::select_all(watches.iter_mut().map(|watch| Box::pin(watch.next())));
+            if let (Err(WatchError::Closed), ..) = next.await {
+                return;
+            }
+        }
+    });
 }
 
 fn context(registry: &Registry, verb: Verb, namespace: &str) -> RequestCx {

@@ -18,7 +18,9 @@ pub(crate) fn to_json(media: Media, body: Bytes, default: Option<&Gvk>) -> Resul
 fn yaml_to_json(body: &[u8]) -> Result<Bytes, ApiError> {
     let wrong = |why: String| ApiError::bad_request(format!("error converting YAML to JSON: {why}"));
     let text = std::str::from_utf8(body).map_err(|error| wrong(error.to_string()))?;
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    // The first line says what and where; what follows is a picture of the source.
+    let first_line = |text: String| text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| wrong(first_line(error.to_string())))?;
     serde_json::to_vec(&value).map(Bytes::from).map_err(ApiError::internal)
 }
 

@@ -1,4 +1,4 @@
-//! Kinds that are asked and not stored: token and access reviews. Upstream: `registry/authentication`, `registry/authorization`.
+//! Kinds that are asked and not stored: token and access reviews, and bindings. Upstream: `registry/authentication`, `registry/authorization`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -73,6 +73,7 @@ pub(crate) fn resources(
             Info::namespaced(AUTHORIZATION, "v1", "LocalSubjectAccessReview", "localsubjectaccessreviews"),
             Arc::new(LocalAccess(authorizer())),
         ),
+        review(Info::namespaced("", "v1", "Binding", "bindings"), Arc::new(crate::actions::BindPod)),
     ]
 }
 

@@ -71,7 +71,7 @@ impl<'a> Printer<'a> {
             let text = |name: &str| scan::text(bytes, &["metadata", name]).unwrap_or_default().into_owned();
             vec![Value::from(text("name")), Value::from(text("creationTimestamp"))]
         } else {
-            let object = self.kind.resource.decode(bytes).map_err(ApiError::internal)?;
+            let object = self.kind.resource.decode_stored(bytes).map_err(ApiError::internal)?;
             self.kind.resource.cells(&*object, self.now)
         };
         let mut row = b"{\"cells\":".to_vec();
@@ -85,7 +85,10 @@ impl<'a> Printer<'a> {
             }
             Include::Object => {
                 row.extend_from_slice(b",\"object\":");
-                row.extend_from_slice(bytes);
+                match self.kind.resource.hub() {
+                    Some(converted) => row.extend_from_slice(&converted.present(bytes)?),
+                    None => row.extend_from_slice(bytes),
+                }
                 row.push(b'}');
             }
         }

@@ -9,6 +9,7 @@ pub mod admission;
 pub mod auth;
 mod canonical;
 mod columns;
+mod convert;
 mod dynamic;
 mod info;
 pub mod names;
@@ -27,6 +28,7 @@ pub mod wire;
 
 pub use action::{Action, ActionCall, ActionOutcome};
 pub use columns::{Column, PrintCx, human_duration, since, until};
+pub use convert::{Conversion, Converted};
 pub use dynamic::DynamicObject;
 pub use info::{
     ALL_VERBS, BodyKind, Durability, GcPolicy, Handler, Info, NameRule, Scope, SelectableField, Subresource,

@@ -12,7 +12,7 @@ use apimachinery::{ApiError, field::ErrorList};
 
 use crate::{
     Column, Durability, GcPolicy, Info, NameRule, Object, PrintCx, RequestCx, Reservation, SelectableField, Strategy,
-    Subresource, action::Action, object::AnyObject, reader::Reader,
+    Subresource, action::Action, convert::Converted, object::AnyObject, reader::Reader,
 };
 
 /// A column without its cell function.
@@ -120,6 +120,16 @@ pub trait Resource: Send + Sync {
     }
 
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, serde_json::Error>;
+
+    /// Of the stored spelling, where it is another.
+    fn decode_stored(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, serde_json::Error> {
+        self.decode(json)
+    }
+
+    /// Set on kinds that are stored as another.
+    fn hub(&self) -> Option<&Converted> {
+        None
+    }
 
     fn set_defaults(&self, _object: &mut dyn AnyObject) {}
 

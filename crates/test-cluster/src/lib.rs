@@ -43,7 +43,18 @@ impl TestCluster {
     }
 
     pub async fn start_with(options: Options) -> anyhow::Result<Self> {
-        let directory = TempDir::new()?;
+        Self::start_in(TempDir::new()?, options).await
+    }
+
+    /// Stops everything and starts again on what was kept. Only a durable cluster keeps anything.
+    pub async fn restart(self) -> anyhow::Result<Self> {
+        self.supervisor.shutdown().await;
+        self.server.registry().store().shutdown().await?;
+        let Self { directory, .. } = self;
+        Self::start_in(directory, Options { durable: true }).await
+    }
+
+    async fn start_in(directory: TempDir, options: Options) -> anyhow::Result<Self> {
         let supervisor = Supervisor::new();
         let store = if options.durable {
             let factory = LogFactory::new(directory.path().join("store"));
@@ -84,6 +95,7 @@ impl TestCluster {
             port: address.port(),
         };
         bootstrap::kubernetes_service(&registry, &endpoint).await?;
+        bootstrap::keep_kubernetes_service(&registry, endpoint, &supervisor);
 
         let serving = CertificateSpec::server("kube-apiserver", vec!["localhost".to_owned()], vec![address.ip()]);
         let (certificate, key) = authority.ensure("apiserver", &serving)?;

@@ -44,7 +44,8 @@ pub(super) fn list(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> Result<
     let (head, form) = match output.view {
         View::Object => {
             let (list_kind, api_version) = (kind.info().list_kind_name(), kind.info().api_version());
-            (head(&list_kind, &api_version, &metadata), Form::Object)
+            let converted = (!kind.is_stored_as_served()).then(|| Arc::clone(kind));
+            (head(&list_kind, &api_version, &metadata), converted.map_or(Form::Object, Form::Converted))
         }
         View::Metadata => (head("PartialObjectMetadataList", "meta.k8s.io/v1", &metadata), Form::Metadata),
         View::Table => {
@@ -59,7 +60,13 @@ pub(super) fn list(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> Result<
 /// Every item is encoded once, and kept with the stored object.
 fn protobuf(kind: &Kind, metadata: &Value, items: Items) -> Result<Answer, ApiError> {
     let items: Vec<Bytes> = items
-        .map(|entry| entry.encoding(slots::PROTOBUF, || encode::protobuf(entry.bytes())))
+        .map(|entry| {
+            if kind.is_stored_as_served() {
+                entry.encoding(slots::PROTOBUF, || encode::protobuf(entry.bytes()))
+            } else {
+                encode::protobuf(&kind.present(entry.bytes())?)
+            }
+        })
         .collect::<Result<_, _>>()?;
     let (api_version, list_kind) = (kind.info().api_version(), kind.info().list_kind_name());
     let list = registry::wire::list(&api_version, &list_kind, metadata.to_string().as_bytes(), &items)?;
@@ -114,6 +121,7 @@ fn answer(mut body: ListBody, output: Output) -> Result<Answer, ApiError> {
 
 enum Form {
     Object,
+    Converted(Arc<Kind>),
     Metadata,
     Table { kind: Arc<Kind>, include: Include, now: jiff::Timestamp },
 }
@@ -158,6 +166,7 @@ impl ListBody {
 fn push(out: &mut BytesMut, entry: &Entry, form: &Form) -> Result<(), ApiError> {
     match form {
         Form::Object => out.extend_from_slice(entry.bytes()),
+        Form::Converted(kind) => out.extend_from_slice(&kind.present(entry.bytes())?),
         Form::Metadata => out.extend_from_slice(&metadata_only(entry.bytes())),
         Form::Table { kind, include, now } => {
             out.extend_from_slice(&Printer::new(kind, *include, *now).row(entry.bytes())?);

@@ -42,6 +42,7 @@ pub(super) fn object(
     output: Output,
 ) -> Result<Answer, ApiError> {
     match output.view {
+        View::Object if !kind.is_stored_as_served() => respond::object(code, kind.present(bytes)?, output),
         View::Object => match (entry, output.media) {
             (Some(entry), Media::Protobuf) => {
                 let encoded = entry.encoding(slots::PROTOBUF, || encode::protobuf(bytes))?;

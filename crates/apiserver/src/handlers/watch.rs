@@ -158,6 +158,9 @@ impl Framer {
                     EventKind::Deleted => "DELETED",
                 };
                 let bytes = event.entry().bytes();
+                if !self.kind.is_stored_as_served() {
+                    return self.own(name, bytes);
+                }
                 match (self.output.view, self.output.media) {
                     (View::Object, Media::Protobuf) => event.encoding(slots::PROTOBUF, || {
                         let object = event.entry().encoding(slots::PROTOBUF, || crate::encode::protobuf(bytes))?;
@@ -188,9 +191,9 @@ impl Framer {
     }
 
     /// A frame that is not shared.
-    fn own(&mut self, name: &str, bytes: &[u8]) -> Result<Bytes, ApiError> {
+    fn own(&mut self, name: &str, bytes: &Bytes) -> Result<Bytes, ApiError> {
         match self.output.view {
-            View::Object => self.plain(name, bytes),
+            View::Object => self.plain(name, &self.kind.present(bytes)?),
             View::Metadata => self.plain(name, &metadata_only(bytes)),
             View::Table => {
                 let printer = Printer::new(&self.kind, self.include, jiff::Timestamp::now());
@@ -214,7 +217,7 @@ impl Framer {
             // A table without rows would lose the annotation: it travels in the row's object.
             let object = serde_json::to_vec(&json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}))
                 .map_err(ApiError::internal)?;
-            return self.own("BOOKMARK", &object);
+            return self.own("BOOKMARK", &object.into());
         }
         let object = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata}}}");
         self.plain("BOOKMARK", object.as_bytes())

@@ -132,7 +132,8 @@ impl Registry {
     pub fn register(&self, resource: impl Into<ResourceHandle>) -> Result<(), ApiError> {
         let resource = resource.into();
         let info = *resource.info();
-        let table = self.inner.store.resource(&info.group_resource());
+        let stored = resource.hub().map_or(info, |converted| *converted.hub.info());
+        let table = self.inner.store.resource(&stored.group_resource());
         if let Some(field) = resource.selectable().iter().find(|field| field.indexed).copied() {
             table.index_by(move |bytes| select::value(&field, bytes).into());
         }
@@ -261,10 +262,23 @@ impl Kind {
 
     /// Stored bytes as an object.
     pub fn decode_stored(&self, entry: &Entry) -> Result<Box<dyn AnyObject>, ApiError> {
-        self.resource.decode(entry.bytes()).map_err(|error| {
+        self.resource.decode_stored(entry.bytes()).map_err(|error| {
             tracing::error!(key = %entry.key(), %error, "stored object does not decode");
             ApiError::internal("stored object does not decode")
         })
+    }
+
+    /// Stored JSON as the kind's clients see it.
+    pub fn present(&self, stored: &Bytes) -> Result<Bytes, ApiError> {
+        match self.resource.hub() {
+            Some(converted) => converted.present(stored),
+            None => Ok(stored.clone()),
+        }
+    }
+
+    /// Whether stored JSON is what clients see.
+    pub fn is_stored_as_served(&self) -> bool {
+        self.resource.hub().is_none()
     }
 
     fn invalid(&self, name: &str, errors: &apimachinery::ErrorList) -> ApiError {

@@ -30,7 +30,7 @@ impl Registry {
         current: &Entry,
         options: &WriteOptions,
     ) -> Result<Box<dyn AnyObject>, ApiError> {
-        let value: Value = serde_json::from_slice(current.bytes()).map_err(ApiError::internal)?;
+        let value: Value = serde_json::from_slice(&kind.present(current.bytes())?).map_err(ApiError::internal)?;
         let value = apply(&kind.gvk, patch, value)?;
         let json = serde_json::to_vec(&value).map_err(ApiError::internal)?;
         self.decode(kind, cx, &json, options.field_validation)

@@ -56,7 +56,7 @@ impl Registry {
             Ok(())
         };
         let written = self.modify(kind, cx, UpdateKind::Object, Change::Mutate(&mutate), options).await?;
-        let object = kind.resource.decode(&written.bytes).map_err(ApiError::internal)?;
+        let object = kind.resource.decode_stored(&written.bytes).map_err(ApiError::internal)?;
         to_json(&scale_of(kind, &*object)?)
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A kind moves out of this table by getting a strategy. Upstream: `pkg/controlplane/instance.go`.
 
+mod conversions;
+
 use registry::{Durability, Handler, Info, NameRule, Plain, Resource, ResourceHandle, SelectableField, Subresource};
 
 const STATUS: &[Subresource] = &[Subresource::STATUS];
@@ -162,7 +164,10 @@ pub fn all() -> Vec<ResourceHandle> {
     let own = resources::RESOURCES;
     let covered = |info: &Info| own.iter().any(|resource| is_same(resource.info(), info));
     let plain = PLAIN.iter().filter(|plain| !covered(&plain.info)).map(|plain| plain as &'static dyn Resource);
-    own.iter().copied().chain(plain).map(ResourceHandle::from).collect()
+    let mut all: Vec<ResourceHandle> = own.iter().copied().chain(plain).map(ResourceHandle::from).collect();
+    let converted = conversions::all(&all);
+    all.extend(converted);
+    all
 }
 
 fn is_same(a: &Info, b: &Info) -> bool {

@@ -1,0 +1,96 @@
+//! Watches over both transports.
+
+use futures::TryStreamExt;
+use http_body_util::BodyExt;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api,
+    api::{PostParams, WatchEvent, WatchParams},
+};
+use serde_json::{Value, json};
+use test_cluster::TestCluster;
+
+use crate::http::Client;
+
+fn map(name: &str) -> ConfigMap {
+    serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
+}
+
+#[tokio::test]
+async fn changes_arrive_in_order() {
+    let cluster = TestCluster::start().await.unwrap();
+    for client in [cluster.client(), cluster.https_client().await.unwrap()] {
+        let maps: Api<ConfigMap> = Api::namespaced(client, "default");
+        let version = maps.list(&Default::default()).await.unwrap().metadata.resource_version.unwrap();
+        let mut stream = Box::pin(maps.watch(&WatchParams::default(), &version).await.unwrap());
+        maps.create(&PostParams::default(), &map("w")).await.unwrap();
+        maps.delete("w", &Default::default()).await.unwrap();
+        let Some(WatchEvent::Added(added)) = stream.try_next().await.unwrap() else { panic!("not added") };
+        assert_eq!(added.metadata.name.as_deref(), Some("w"));
+        let Some(WatchEvent::Deleted(_)) = stream.try_next().await.unwrap() else { panic!("not deleted") };
+    }
+}
+
+#[tokio::test]
+async fn a_streaming_list_ends_with_its_bookmark() {
+    let cluster = TestCluster::start().await.unwrap();
+    let client = Client::admin(&cluster);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    client.post(maps, &json!({"metadata": {"name": "a"}})).await;
+    let url = format!(
+        "{maps}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1"
+    );
+    let answer = client.get(&url).await;
+    let events: Vec<Value> = answer
+        .body
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert_eq!(events.iter().map(|event| event["type"].as_str().unwrap()).collect::<Vec<_>>(), ["ADDED", "BOOKMARK"]);
+    assert_eq!(events[1]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    assert_eq!(events[1]["object"]["kind"], "ConfigMap");
+}
+
+#[tokio::test]
+async fn a_compacted_version_is_an_error_in_the_stream() {
+    let cluster = TestCluster::start().await.unwrap();
+    let client = Client::admin(&cluster);
+    let answer = client.get("/api/v1/configmaps?watch=1&resourceVersion=99999999").await;
+    assert_eq!(answer.status, 504);
+}
+
+#[tokio::test]
+async fn tables_say_their_columns_once() {
+    let cluster = TestCluster::start().await.unwrap();
+    let client = Client::admin(&cluster);
+    let accept = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let mut body = client.open("GET", "/api/v1/namespaces?watch=1", &accept, "").await.into_body();
+    for index in 0..4 {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        let event: Value = serde_json::from_slice(&frame).unwrap();
+        assert_eq!(event["object"]["columnDefinitions"].is_array(), index == 0, "{index}");
+    }
+}
+
+#[tokio::test]
+async fn protobuf_frames_have_their_length() {
+    let cluster = TestCluster::start().await.unwrap();
+    let client = Client::admin(&cluster);
+    let accept = [("accept", "application/vnd.kubernetes.protobuf;stream=watch")];
+    let response = client.open("GET", "/api/v1/namespaces?watch=1&resourceVersion=0", &accept, "").await;
+    assert_eq!(response.headers()["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+    let frame = response.into_body().frame().await.unwrap().unwrap().into_data().unwrap();
+    let length = u32::from_be_bytes(frame[..4].try_into().unwrap());
+    assert_eq!(length as usize, frame.len() - 4);
+}
+
+#[tokio::test]
+async fn shutting_down_ends_watches() {
+    let cluster = TestCluster::start().await.unwrap();
+    let client = Client::admin(&cluster);
+    let mut body = client.open("GET", "/api/v1/configmaps?watch=1&resourceVersion=0", &[], "").await.into_body();
+    cluster.server().begin_shutdown();
+    assert!(body.frame().await.is_none());
+    assert_eq!(client.get("/readyz").await.status, 500);
+}
