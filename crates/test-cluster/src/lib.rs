@@ -62,7 +62,8 @@ impl TestCluster {
         } else {
             Store::open(Memory::new(), StoreOptions::default())?
         };
-        let mut builder = Registry::builder(store.clone()).resources(apiserver::kinds::all());
+        let mut builder =
+            Registry::builder(store.clone()).resources(apiserver::kinds::all(&resources::Options::default()));
         for plugin in admission::plugins() {
             builder = builder.admission(plugin);
         }

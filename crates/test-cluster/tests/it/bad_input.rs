@@ -87,8 +87,9 @@ async fn sizes() {
         (answer.status.as_u16(), answer.message().as_str()),
         (413, "Request entity too large: limit is 3145728")
     );
-    let object = json!({"metadata": {"name": "big"}, "data": {"a": "x".repeat(2_000_000)}});
-    assert_eq!(client.post(MAPS, &object).await.status, 413);
+    let revisions = "/apis/apps/v1/namespaces/default/controllerrevisions";
+    let object = json!({"metadata": {"name": "big"}, "revision": 1, "data": {"a": "x".repeat(2_000_000)}});
+    assert_eq!(client.post(revisions, &object).await.status, 413);
     let annotations = json!({"metadata": {"name": "big", "annotations": {"a": "x".repeat(300_000)}}});
     let answer = client.post(MAPS, &annotations).await;
     assert_eq!(answer.status, 422);
