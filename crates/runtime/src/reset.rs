@@ -1,0 +1,106 @@
+//! Removing everything that a runtime left on a machine: processes, mounts, namespaces, control groups, files. It works
+//! from the directory alone, after any crash, and does nothing where there is nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::cgroup::Hierarchies;
+use crate::error::{Result, RuntimeError};
+use crate::layout::Layout;
+use crate::record::{self, ContainerRecord, RECORD_FILE, SandboxRecord};
+use crate::sandbox;
+
+/// Removes all traces of the runtime in `root`. No other process may be using it.
+pub fn reset(root: &Path) -> Result<(), RuntimeError> {
+    if !root.exists() {
+        return Ok(());
+    }
+    let root = std::fs::canonicalize(root).map_err(RuntimeError::io("resolve", root))?;
+    let layout = Layout::new(root.clone());
+    let cgroups = Hierarchies::detect()?;
+    for directory in entries(&layout.containers()) {
+        // What cannot be read has no process that we could name; its files go below.
+        if let Ok(Some(record)) = record::load::<ContainerRecord>(&directory.join(RECORD_FILE)) {
+            cgroups.kill(&record.cgroup)?;
+            kill_process(record.pid, Some(record.pid_started));
+        }
+    }
+    for directory in entries(&layout.sandboxes()) {
+        if let Ok(Some(record)) = record::load::<SandboxRecord>(&directory.join(RECORD_FILE)) {
+            if let Some(pid) = record.init_pid {
+                crate::reset::kill_named(pid, "tiphys-init");
+            }
+        }
+    }
+    kill_monitors(&layout);
+    for directory in entries(&layout.containers()) {
+        if let Ok(Some(record)) = record::load::<ContainerRecord>(&directory.join(RECORD_FILE)) {
+            remove_group(&cgroups, &record.cgroup)?;
+        }
+    }
+    for directory in entries(&layout.sandboxes()) {
+        if let Ok(Some(record)) = record::load::<SandboxRecord>(&directory.join(RECORD_FILE)) {
+            cgroups.remove_if_empty(&record.cgroup_parent);
+        }
+    }
+    for pins in entries(&layout.run().join("sandboxes")) {
+        sandbox::unpin(&pins)?;
+    }
+    sandbox::detach(&layout.run().join("agent"))?;
+    sandbox::detach(&layout.run())?;
+    match std::fs::remove_dir_all(&root) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(RuntimeError::io("remove", &root)(e)),
+        _ => Ok(()),
+    }
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Ends the monitors of this directory: those whose program lies below it.
+fn kill_monitors(layout: &Layout) {
+    let bin = layout.bin();
+    for entry in entries(Path::new("/proc")) {
+        let Some(pid) = entry.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        if std::fs::read_link(entry.join("exe")).is_ok_and(|exe| exe.starts_with(&bin)) {
+            kill_process(pid, None);
+        }
+    }
+}
+
+/// Kills a process, unless the number now belongs to another one, and waits for its end.
+fn kill_process(pid: i32, started: Option<u64>) {
+    use nix::sys::signal::{Signal, kill};
+    let current = record::process_start(pid);
+    if pid <= 0 || current.is_none() || started.is_some_and(|started| current != Some(started)) {
+        return;
+    }
+    let Ok(handle) = open_process(pid) else { return };
+    drop(kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL));
+    let mut fds = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&handle), nix::poll::PollFlags::POLLIN)];
+    // A process that a kill does not end within this is stuck in the kernel; the rest is removed all the same.
+    drop(nix::poll::poll(&mut fds, nix::poll::PollTimeout::from(10_000_u16)));
+}
+
+pub(crate) fn kill_named(pid: i32, name: &str) {
+    if std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name) {
+        kill_process(pid, None);
+    }
+}
+
+/// The kernel takes a moment to let go of a group after its last process; the processes were waited for above.
+fn remove_group(cgroups: &Hierarchies, group: &str) -> Result<()> {
+    cgroups.remove(group)
+}
+
+#[expect(unsafe_code, reason = "no safe wrapper of pidfd_open")]
+fn open_process(pid: i32) -> nix::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: plain numbers.
+    let number = nix::errno::Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    let number = i32::try_from(number).map_err(|_| nix::Error::EBADF)?;
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(number) })
+}
