@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::Hierarchies;
-use crate::error::{Result, RuntimeError};
+use crate::error::RuntimeError;
 use crate::layout::Layout;
 use crate::record::{self, ContainerRecord, RECORD_FILE, SandboxRecord};
 use crate::sandbox;
@@ -27,14 +27,14 @@ pub fn reset(root: &Path) -> Result<(), RuntimeError> {
     for directory in entries(&layout.sandboxes()) {
         if let Ok(Some(record)) = record::load::<SandboxRecord>(&directory.join(RECORD_FILE)) {
             if let Some(pid) = record.init_pid {
-                crate::reset::kill_named(pid, "tiphys-init");
+                kill_named(pid, "tiphys-init");
             }
         }
     }
     kill_monitors(&layout);
     for directory in entries(&layout.containers()) {
         if let Ok(Some(record)) = record::load::<ContainerRecord>(&directory.join(RECORD_FILE)) {
-            remove_group(&cgroups, &record.cgroup)?;
+            cgroups.remove(&record.cgroup)?;
         }
     }
     for directory in entries(&layout.sandboxes()) {
@@ -78,21 +78,16 @@ fn kill_process(pid: i32, started: Option<u64>) {
         return;
     }
     let Ok(handle) = open_process(pid) else { return };
-    drop(kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL));
+    kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).ok();
     let mut fds = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&handle), nix::poll::PollFlags::POLLIN)];
     // A process that a kill does not end within this is stuck in the kernel; the rest is removed all the same.
-    drop(nix::poll::poll(&mut fds, nix::poll::PollTimeout::from(10_000_u16)));
+    nix::poll::poll(&mut fds, nix::poll::PollTimeout::from(10_000_u16)).ok();
 }
 
-pub(crate) fn kill_named(pid: i32, name: &str) {
+fn kill_named(pid: i32, name: &str) {
     if std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name) {
         kill_process(pid, None);
     }
-}
-
-/// The kernel takes a moment to let go of a group after its last process; the processes were waited for above.
-fn remove_group(cgroups: &Hierarchies, group: &str) -> Result<()> {
-    cgroups.remove(group)
 }
 
 #[expect(unsafe_code, reason = "no safe wrapper of pidfd_open")]

@@ -58,7 +58,11 @@ impl Transfer<'_> {
         if layers.len() != diff_ids.len() {
             return Err(Error::document("manifest", "layers do not fit the image config"));
         }
-        futures::stream::iter(layers.iter().zip(diff_ids).map(|(layer, diff_id)| self.fetch_layer(layer, diff_id)))
+        let mut work = Vec::with_capacity(layers.len());
+        for (layer, diff_id) in layers.iter().zip(diff_ids) {
+            work.push(self.fetch_layer(layer, diff_id));
+        }
+        futures::stream::iter(work)
             .buffer_unordered(self.puller.config.concurrent_layers.max(1))
             .try_collect::<()>()
             .await

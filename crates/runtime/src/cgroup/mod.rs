@@ -99,7 +99,7 @@ impl Hierarchies {
             for pid in fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default().lines() {
                 if let Ok(pid) = pid.parse() {
                     // Gone meanwhile is what we want.
-                    drop(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL));
+                    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).ok();
                 }
             }
             pending.extend(child_groups(&group));

@@ -52,6 +52,6 @@ impl Channel {
         let rights = [ControlMessage::ScmRights(fds)];
         let control = if fds.is_empty() { &rights[..0] } else { &rights[..] };
         // With nobody left to tell there is nothing to be done about a failure.
-        drop(sendmsg::<UnixAddr>(self.fd.as_raw_fd(), &[IoSlice::new(packet)], control, MsgFlags::MSG_NOSIGNAL, None));
+        sendmsg::<UnixAddr>(self.fd.as_raw_fd(), &[IoSlice::new(packet)], control, MsgFlags::MSG_NOSIGNAL, None).ok();
     }
 }

@@ -59,7 +59,7 @@ fn exec(path: &Path, channel: &Channel) -> Result<(), String> {
     // What a container can see of us must not be open to it.
     nix::sys::prctl::set_dumpable(false).map_err(step("hide"))?;
     if let Some(score) = process.oom_score_adj() {
-        set_oom_score(*score);
+        set_oom_score(score);
     }
     for procs in &request.cgroups {
         fs::write(procs, "0").map_err(|e| format!("join {}: {e}", procs.display()))?;

@@ -103,7 +103,7 @@ fn create(
     let result = before_start(launch, pid);
     if let Err(error) = result {
         // The container waits for its start signal and will never get it.
-        drop(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).ok();
         return Err(error.into());
     }
     let groups: Vec<String> = account.groups.iter().map(u32::to_string).collect();
@@ -175,10 +175,10 @@ fn make_directories(root: impl AsFd, path: &str) -> Result<()> {
 fn give_streams(account: &Account) {
     let owner = (Some(Uid::from_raw(account.uid)), Some(Gid::from_raw(account.gid)));
     // Failing costs a convenience; `/dev/null` refuses in user namespaces.
-    drop(fchown(std::io::stdout(), owner.0, None));
-    drop(fchown(std::io::stderr(), owner.0, None));
+    fchown(std::io::stdout(), owner.0, None).ok();
+    fchown(std::io::stderr(), owner.0, None).ok();
     if nix::sys::stat::fstat(std::io::stdin()).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO) {
-        drop(fchown(std::io::stdin(), owner.0, owner.1));
+        fchown(std::io::stdin(), owner.0, owner.1).ok();
     }
 }
 

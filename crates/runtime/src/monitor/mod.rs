@@ -6,7 +6,6 @@ mod socket;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -68,7 +67,10 @@ impl Monitor {
         supervisor: &Supervisor,
         news: mpsc::UnboundedSender<News>,
     ) -> Result<Self> {
-        let socket = AsyncFd::new(socket).map_err(RuntimeError::io("watch the monitor of", sandbox))?;
+        // SAFETY: an `OwnedFd` keeps its descriptor open until it is dropped, and is never replaced here.
+        #[expect(unsafe_code, reason = "the safe constructor is deprecated")]
+        let socket = unsafe { AsyncFd::register(socket) }
+            .map_err(|error| RuntimeError::io("watch the monitor of", sandbox)(error.into_parts().1))?;
         let shared =
             Arc::new(Shared { socket, next: AtomicU32::new(1), waiting: Mutex::new(Some(HashMap::new())) });
         let (reader, sandbox) = (Arc::clone(&shared), sandbox.to_owned());
@@ -187,9 +189,4 @@ pub(crate) fn install(bin: &Path) -> Result<PathBuf> {
         .map_err(RuntimeError::io("chmod", &temporary))?;
     std::fs::rename(&temporary, &path).map_err(RuntimeError::io("rename", &path))?;
     Ok(path)
-}
-
-/// Descriptors as the numbers that [`Monitor::request`] takes.
-pub(crate) fn raw(fds: &[impl AsRawFd]) -> Vec<RawFd> {
-    fds.iter().map(AsRawFd::as_raw_fd).collect()
 }

@@ -207,13 +207,6 @@ impl Runtime {
         }
     }
 
-    fn save_sandbox(&self, record: &SandboxRecord) {
-        let path = self.shared.layout.sandbox(&record.id).join(RECORD_FILE);
-        if let Err(error) = record::save(&path, record) {
-            tracing::warn!(error = error.chain(), sandbox = record.id, "sandbox record cannot be written");
-        }
-    }
-
     fn sandbox(&self, id: &str) -> CriResult<Arc<Sandbox>> {
         let state = self.shared.state.lock();
         state.sandboxes.get(id).cloned().ok_or_else(|| CriError::NotFound(format!("pod sandbox {id:?} not found")))

@@ -202,7 +202,7 @@ impl Runtime {
 /// The first process of the shared pid namespace; with it every process of the namespace ends.
 pub(super) fn kill_init(pid: i32) {
     if std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "tiphys-init") {
-        drop(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).ok();
     }
 }
 

@@ -43,7 +43,10 @@ pub(super) struct Terminal {
 impl Terminal {
     pub(super) fn new(master: OwnedFd) -> Result<Self> {
         let master = std::fs::File::from(nonblocking(master)?);
-        let master = AsyncFd::new(master).map_err(RuntimeError::io("watch", "terminal"))?;
+        // SAFETY: a `File` keeps its descriptor open until it is dropped, and is never replaced here.
+        #[expect(unsafe_code, reason = "the safe constructor is deprecated")]
+        let master = unsafe { AsyncFd::register(master) }
+            .map_err(|error| RuntimeError::io("watch", "terminal")(error.into_parts().1))?;
         Ok(Self { master: Arc::new(master) })
     }
 

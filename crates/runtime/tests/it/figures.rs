@@ -1,0 +1,63 @@
+//! Latencies, printed, with loose bounds that only a mistake exceeds. Run alone for figures worth noting.
+
+use std::time::{Duration, Instant};
+
+use cri::{RuntimeService, SecurityProfile};
+
+use crate::pod::Pod;
+
+const ROUNDS: usize = 20;
+
+fn median(mut values: Vec<Duration>) -> Duration {
+    values.sort();
+    values[values.len() / 2]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn latencies() {
+    let pod = Pod::start().await;
+    let (mut sandbox, mut create, mut start, mut exec, mut stop, mut remove, mut gone) =
+        (vec![], vec![], vec![], vec![], vec![], vec![], vec![]);
+    for round in 0..ROUNDS {
+        let config = cri::PodSandboxConfig {
+            cgroup_parent: format!("{}-{round}", pod.config.cgroup_parent),
+            ..pod.config.clone()
+        };
+        let mut begin = Instant::now();
+        let mut lap = |list: &mut Vec<Duration>| {
+            list.push(begin.elapsed());
+            begin = Instant::now();
+        };
+        let id = pod.runtime.run_pod_sandbox(&config).await.expect("sandbox");
+        lap(&mut sandbox);
+        let mut container = Pod::shell("exec sleep 1000");
+        container.security_context.seccomp = Some(SecurityProfile::RuntimeDefault);
+        let container = pod.runtime.create_container(&id, &container, &config).await.expect("create");
+        lap(&mut create);
+        pod.runtime.start_container(&container).await.expect("start");
+        lap(&mut start);
+        pod.runtime.exec_sync(&container, &["true".to_owned()], None).await.expect("exec");
+        lap(&mut exec);
+        pod.runtime.stop_container(&container, Duration::ZERO).await.expect("stop");
+        lap(&mut stop);
+        pod.runtime.remove_container(&container).await.expect("remove");
+        lap(&mut remove);
+        pod.runtime.remove_pod_sandbox(&id).await.expect("remove sandbox");
+        lap(&mut gone);
+    }
+    let figures = [
+        ("run sandbox", sandbox),
+        ("create container", create),
+        ("start container", start),
+        ("exec true", exec),
+        ("kill", stop),
+        ("remove container", remove),
+        ("remove sandbox", gone),
+    ];
+    for (name, values) in figures {
+        let median = median(values);
+        println!("{name:20} {:7.2} ms", median.as_secs_f64() * 1000.0);
+        assert!(median < Duration::from_secs(1), "{name} takes {median:?}");
+    }
+    pod.finish().await;
+}
