@@ -11,6 +11,7 @@ mod executable;
 mod launch;
 mod overlay;
 mod start;
+mod trace;
 
 use std::path::Path;
 use std::process::ExitCode;

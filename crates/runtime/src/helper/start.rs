@@ -18,7 +18,7 @@ use nix::unistd::{Gid, Uid, fchown};
 use super::account::{self, Account};
 use super::channel::Channel;
 use super::launch::{LAUNCH_FILE, Launch};
-use super::{executable, overlay};
+use super::{executable, overlay, trace};
 use crate::cgroup;
 use crate::error::{Result, RuntimeError, chain};
 use crate::record;
@@ -48,6 +48,7 @@ impl From<RuntimeError> for Failure {
 }
 
 fn start(directory: &Path, channel: &Channel) -> std::result::Result<(), Failure> {
+    trace::collect(directory);
     let path = directory.join(LAUNCH_FILE);
     let mut launch: Launch = record::load(&path)?
         .ok_or_else(|| RuntimeError::Invalid(format!("{} is missing", path.display())))?;
@@ -93,7 +94,7 @@ fn create(
         .map(|builder| builder.as_init(directory).with_systemd(false).with_detach(true).build());
     let mut container = match built {
         Ok(Ok(container)) => container,
-        Ok(Err(error)) | Err(error) => return Err(failure(&error)),
+        Ok(Err(error)) | Err(error) => return Err(failure(&error, directory)),
     };
     let terminal = match listener {
         Some(listener) => Some(receive_terminal(&listener).map_err(RuntimeError::io("receive the terminal of", directory))?),
@@ -126,12 +127,16 @@ fn before_start(launch: &Launch, pid: i32) -> Result<()> {
     Ok(())
 }
 
-fn failure(error: &libcontainer::error::LibcontainerError) -> Failure {
+fn failure(error: &libcontainer::error::LibcontainerError, directory: &Path) -> Failure {
     let text = chain(error);
-    match text.split(MARK).nth(1) {
-        Some(message) => Failure { kind: "start", message: message.to_owned() },
-        None => Failure { kind: "create", message: text },
+    if let Some(message) = text.split(MARK).nth(1) {
+        return Failure { kind: "start", message: message.to_owned() };
     }
+    let message = match trace::first(directory) {
+        Some(cause) => format!("{text}: {cause}"),
+        None => text,
+    };
+    Failure { kind: "create", message }
 }
 
 /// Puts who it runs as into the configuration.

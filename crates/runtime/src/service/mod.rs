@@ -118,7 +118,7 @@ impl Runtime {
                 News::ExecEnded { exec, code } => {
                     if let Some(waiter) = self.shared.state.lock().execs.remove(&exec) {
                         // The session may have been dropped.
-                        drop(waiter.send(code));
+                        waiter.send(code).ok();
                     }
                 }
                 News::Gone { sandbox } => self.monitor_gone(&sandbox),
