@@ -226,9 +226,9 @@ fn root_propagation(container: &ContainerConfig) -> &'static str {
         MountPropagation::Bidirectional => 2,
     });
     match strongest.max() {
-        Some(2) => "rshared",
-        Some(1) => "rslave",
-        _ => "rprivate",
+        Some(2) => "shared",
+        Some(1) => "slave",
+        _ => "private",
     }
 }
 
