@@ -11,6 +11,24 @@
 //! - an object's bytes are written once, by the caller, with a hole for the revision; nothing here parses them;
 //! - nothing wakes up by itself: without requests there is no timer, no write, no thread running.
 //!
+//! What it costs (`cargo run --release -p store --example bench DIRECTORY`, two cores that do other work as well, 1 KB
+//! objects, CPU of the whole process, sync of an ext4 disk included):
+//!
+//! | | CPU |
+//! |---|---|
+//! | commit, one at a time | 58 us |
+//! | commit, 16 at a time | 33 us |
+//! | commit, 256 at a time | 14 us |
+//! | an event to each of 100 watchers, the commit included | 1.7 us |
+//! | an event to each of 5,000 watchers, the commit included | 0.55 us |
+//! | an event to each of 5,000 watchers of other names | 0.04 us |
+//! | list of 10,000 objects (15 MB), walked | 0.19 ms |
+//! | the same copied through a buffer | 1.0 ms |
+//! | snapshot and get | 0.6 us |
+//! | snapshot 1,000 revisions back | 65 us |
+//!
+//! 100,000 objects of 1,024 bytes take 1,455 bytes each with their history; an idle watch takes 170.
+//!
 //! It must not know kinds, selectors or HTTP. Upstream counterpart: `staging/src/k8s.io/apiserver/pkg/storage`
 //! (`etcd3` and `cacher`).
 //!

@@ -41,7 +41,7 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 pub trait DiskFile: Send {
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Reads until the buffer is full or the file ends.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;

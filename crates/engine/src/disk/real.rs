@@ -84,7 +84,7 @@ impl Disk for RealDisk {
 // === impl RealFile ===
 
 impl DiskFile for RealFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 
@@ -111,8 +111,8 @@ impl DiskFile for RealFile {
     /// Writes zeros, rather than leave unwritten extents: turning those into written ones costs the file system a
     /// journal commit with every sync, which is several times the bytes of a small record.
     fn allocate(&mut self, len: u64) -> io::Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-        let start = self.len()?;
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let start = self.size()?;
         let mut at = start;
         while at < len {
             let step = (len - at).min(ZEROS.len() as u64);

@@ -217,7 +217,7 @@ impl SimFile {
 }
 
 impl DiskFile for SimFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.state()?.files[self.inode].volatile.len() as u64)
     }
 

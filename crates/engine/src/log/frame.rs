@@ -319,3 +319,67 @@ fn get_change(bytes: &mut Bytes) -> Option<Change> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The checksum says that bytes are as they were written, not by whom.
+        #[test]
+        fn any_body_is_parsed_or_refused(kind in 0..10_u8, mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            bytes.insert(0, kind);
+            bytes.push(TRAILER);
+            Body::parse(bytes.into());
+        }
+
+        #[test]
+        fn transactions_come_back(
+            names in prop::collection::vec("[a-z/.-]{0,300}", 1..8),
+            head in prop::collection::vec(any::<u8>(), 0..2000),
+            created in prop::option::of(any::<u64>()),
+        ) {
+            let mutations: Vec<Mutation> = names
+                .iter()
+                .enumerate()
+                .map(|(number, name)| {
+                    let (resource, path) = (Arc::from("pods"), Arc::from(name.as_str()));
+                    if number % 3 == 2 {
+                        return Mutation::Delete { resource, path, observed: None };
+                    }
+                    let value = Template::split(Bytes::from(head.clone()), head.len() / 2);
+                    Mutation::Put { resource, path, value, created: created.map(Revision), observed: None }
+                })
+                .collect();
+            let transaction = Transaction { mutations: mutations.clone(), durability: Default::default() };
+            let mut buffer = Vec::new();
+            let mut writer = Writer { buffer: &mut buffer, file: 3, offset: 80, synced: 6 };
+            writer.transaction(7, Revision(9), &transaction).unwrap();
+            prop_assert_eq!(buffer.len() % ALIGN, 0);
+            let bytes = Bytes::from(buffer);
+            let start = <[u8; HEADER]>::try_from(&bytes[..HEADER]).unwrap();
+            prop_assert!(Header::parse(&start, 3, 88).is_none() && Header::parse(&start, 4, 80).is_none());
+            let header = Header::parse(&start, 3, 80).unwrap();
+            prop_assert_eq!((header.sequence, header.synced, header.revision), (7, 6, Revision(9)));
+            let body = bytes.slice(HEADER..HEADER + header.body_len as usize);
+            prop_assert!(header.covers(&body));
+            let Some(Body::Transaction(changes)) = Body::parse(body) else { panic!("not a transaction") };
+            prop_assert_eq!(changes.len(), mutations.len());
+            for (change, mutation) in changes.iter().zip(&mutations) {
+                match (change, mutation) {
+                    (Change::Put(record), Mutation::Put { path, value, created, .. }) => {
+                        prop_assert_eq!((&record.path, &record.value), (path, value));
+                        prop_assert_eq!(record.created, created.unwrap_or(Revision(9)));
+                        prop_assert_eq!(record.modified, Revision(9));
+                    }
+                    (Change::Delete { path: found, .. }, Mutation::Delete { path, .. }) => {
+                        prop_assert_eq!(found, path);
+                    }
+                    _ => panic!("another change"),
+                }
+            }
+        }
+    }
+}

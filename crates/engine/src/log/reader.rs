@@ -45,7 +45,7 @@ pub(super) enum Next {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(file: &'a dyn DiskFile, path: PathBuf, number: u64) -> Result<Reader<'a>, EngineError> {
-        let len = file.len().map_err(failed("read", path.clone()))?;
+        let len = file.size().map_err(failed("read", path.clone()))?;
         Ok(Reader { file, path, number, len, offset: 0, window: Bytes::new(), window_at: 0 })
     }
 
