@@ -11,7 +11,7 @@ use netlink::{Error, Socket};
 use crate::config::Config;
 use crate::plan::{Endpoint, Plan, StickyFront};
 use crate::shadow::Shadow;
-use crate::tables::{SetId, SetKind};
+use crate::tables::{Front, SetId, SetKind};
 
 /// Elements removed by one transaction; one that expired meanwhile makes the others wait for a second try.
 const TOGETHER: usize = 256;
@@ -25,8 +25,7 @@ pub(crate) struct Forgotten {
 
 /// The maps that the rules fill.
 pub(crate) fn maps(config: &Config) -> impl Iterator<Item = SetId> {
-    let kinds = [SetKind::ServiceAffinity, SetKind::NodePortAffinity];
-    config.families().flat_map(move |ipv6| kinds.map(|kind| SetId { ipv6, kind }))
+    Front::all(config.families()).map(|front| front.set(SetKind::Affinity))
 }
 
 impl Forgotten {
@@ -64,7 +63,7 @@ impl Forgotten {
     }
 
     fn is_stale(&self, map: SetId, key: &[u8], value: &[u8]) -> bool {
-        let client = if map.ipv6 { 16 } else { 4 };
+        let client = if map.front.ipv6 { 16 } else { 4 };
         let Some(front) = key.len().checked_sub(client).and_then(|length| key.get(..length)) else { return false };
         // A front's own key ends where padding begins.
         let front = StickyFront { map, key: Key::from_bytes(&front[..front.len().saturating_sub(2)]) };

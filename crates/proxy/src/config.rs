@@ -28,7 +28,8 @@ pub struct Config {
     pub external_ips: bool,
     /// Where health checks of load balancers are answered.
     pub health_check_address: IpAddr,
-    /// Links on which loopback addresses are routed, so that `localhost` leads to pods behind them.
+    /// Links on which loopback addresses are routed, so that `localhost` leads to what is behind them; `all` is every
+    /// link. The rules keep the other direction shut.
     pub loopback_links: Vec<String>,
 }
 
@@ -46,7 +47,7 @@ impl Config {
             masquerade_mark: 1 << 14,
             external_ips: false,
             health_check_address: IpAddr::from([0, 0, 0, 0]),
-            loopback_links: vec!["tiphys0".to_owned()],
+            loopback_links: vec!["all".to_owned()],
         }
     }
 

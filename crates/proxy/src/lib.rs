@@ -1,12 +1,13 @@
 //! Services as nf_tables rules: ClusterIP, NodePort, LoadBalancer, external IPs, session affinity, traffic policies.
 //!
-//! A Service's front (address, protocol, port) is one element of a verdict map; the verdict is a chain that says how
-//! to choose among so many endpoints, and is shared by all fronts of the same shape; the endpoints are elements of
-//! one map, numbered within their front. So nothing a change does depends on the number of Services.
+//! A Service's front (address, protocol, port) is an element of a few sets that say how it is answered; its endpoints
+//! are numbered elements of one map. A new connection draws a number below the pool's size, rounded up to a power of
+//! two, until somebody has it. So one endpoint more or less is one element, and nothing a change does depends on the
+//! number of Services.
 //!
 //! ```text
-//! (address, protocol, port)                            --services-->          chain "one of three"
-//! (address, protocol, port, random number below three) --service-endpoints--> (address, port)
+//! (address, protocol, port)                           in ip-services, ip-services-of-4: chain ip-service-draw-4
+//! (address, protocol, port, random number below four) --ip-service-endpoints--> (address, port)
 //! ```
 //!
 //! Upstream: `pkg/proxy` and `pkg/proxy/nftables`, whose decisions these are; its chains per Service are not.

@@ -321,3 +321,45 @@ async fn an_element_is_replaced_in_one_transaction() {
     let shown = fixture.nft(&["list", "map", "inet", "tiphys", "m"]);
     assert!(shown.contains("0x00000007 : 0x00000002"), "{shown}");
 }
+
+/// Not a test of behaviour: what one element costs in sets of different sizes.
+#[tokio::test]
+#[ignore = "measures"]
+async fn figures() {
+    let verdicts = Set::verdict_map("verdicts", &[Type::Mark]);
+    let data = Set::map("data", &[Type::Mark], &[Type::Ipv4, Type::Service]);
+    let value = |number: u32| Element::data(Key::new().mark(number), Key::new().address([10, 0, 0, 1].into()).port(1));
+    let verdict = |number: u32| Element::verdict(Key::new().mark(number), Verdict::Goto("target".into()));
+    for size in [1_000_u32, 10_000, 100_000] {
+        let mut fixture = Fixture::new();
+        let mut batch = Batch::new();
+        batch.add_table(&table());
+        batch.add_chain(&table(), "target", None);
+        batch.add_set(&table(), &verdicts);
+        batch.add_set(&table(), &data);
+        let base = BaseChain { kind: ChainType::Filter, hook: Hook::Input, priority: 0 };
+        batch.add_chain(&table(), "in", Some(base));
+        let mark = Expr::Meta { key: MetaKey::Mark, to: Register(0) };
+        batch.add_rule(&table(), "in", &[mark, Expr::VerdictMap { map: "verdicts".into(), key: Register(0) }]);
+        batch.send(&mut fixture.socket).await.unwrap();
+        for (set, make) in [(&data, &value as &dyn Fn(u32) -> Element), (&verdicts, &verdict)] {
+            let elements: Vec<Element> = (0..size).map(make).collect();
+            let start = std::time::Instant::now();
+            let mut batch = Batch::new();
+            batch.add_elements(&table(), set, &elements);
+            batch.send(&mut fixture.socket).await.unwrap();
+            let bulk = start.elapsed();
+            let mut times: Vec<_> = Vec::new();
+            for number in 0..500 {
+                let start = std::time::Instant::now();
+                let mut batch = Batch::new();
+                batch.delete_elements(&table(), set, [&make(number)]);
+                batch.add_elements(&table(), set, [&make(number)]);
+                batch.send(&mut fixture.socket).await.unwrap();
+                times.push(start.elapsed());
+            }
+            times.sort();
+            println!("{} of {size}: bulk {bulk:?}, replace one p50 {:?} p90 {:?}", set.name, times[250], times[450]);
+        }
+    }
+}

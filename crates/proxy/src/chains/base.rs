@@ -1,22 +1,15 @@
-//! The chains that are hooked in, and the sets they ask.
+//! The chains that are hooked in, and the sets that are always there.
 
 use ipnet::IpNet;
 use netlink::nft::{
-    BaseChain, Chain, ChainType, Cmp, CtKey, Expr, FibResult, Hook, Layout, MetaKey, Register, Reject, Verdict,
-    fib_flags, load, priority,
+    BaseChain, Chain, ChainType, Cmp, CtKey, Expr, FibResult, Hook, Layout, MetaKey, Reject, Verdict, fib_flags, load,
+    priority,
 };
 
 use super::memory::original_front;
-use super::{Front, octets};
+use super::{R0, front, goto, jump, within};
 use crate::config::Config;
-use crate::tables::{KINDS, SetId, SetKind};
-
-/// The chain for fronts without any endpoint.
-pub(crate) const REJECT: &str = "reject-chain";
-/// The chain for fronts whose endpoints are all elsewhere. A verdict of its own, so that it can be seen and counted.
-pub(crate) const DROP: &str = "drop-chain";
-
-const R0: Register = Register(0);
+use crate::tables::{Front, SetId, SetKind};
 
 /// Whether an object of the table is the proxy's.
 pub(crate) fn owns(name: &str) -> bool {
@@ -29,114 +22,99 @@ pub(crate) fn layout(config: &Config) -> Layout {
     let chain = |name: &str, base, rules| Chain { name: name.to_owned(), base, rules };
     let filter = |hook, priority| base(ChainType::Filter, hook, priority);
     let nat = |hook, priority| base(ChainType::Nat, hook, priority);
-    let jump = |target: &str| vec![Expr::Verdict(Verdict::Jump(target.to_owned()))];
-    let new = |target: &str| [is_new(), jump(target)].concat();
-    let each = |rules: fn(&Config, bool) -> Vec<Vec<Expr>>| -> Vec<Vec<Expr>> {
-        config.families().flat_map(|ipv6| rules(config, ipv6)).collect()
-    };
+    let new = |target: &str| [is_new(), vec![jump(target)]].concat();
     let (before, after) = (priority::DSTNAT - 10, priority::DSTNAT + 10);
-    Layout {
-        table: config.table.clone(),
-        sets: config.families().flat_map(|ipv6| KINDS.map(|kind| SetId { ipv6, kind }.definition())).collect(),
-        chains: vec![
-            chain(REJECT, None, vec![vec![Expr::Reject(Reject::PortUnreachable)]]),
-            chain(DROP, None, vec![vec![Expr::Verdict(Verdict::Drop)]]),
-            chain("services", None, each(services)),
-            chain("endpoints-check", None, each(endpoints_check)),
-            chain("nodeports-check", None, each(node_ports_check)),
-            chain("cluster-ips-check", None, each(cluster_ips_check)),
-            chain("firewall-check", None, each(firewall_check)),
-            chain("remember", None, each(remember)),
-            chain("nat-prerouting", nat(Hook::Prerouting, priority::DSTNAT), vec![jump("services")]),
-            chain("nat-output", nat(Hook::Output, priority::DSTNAT), vec![jump("services")]),
-            chain("nat-postrouting", nat(Hook::Postrouting, priority::SRCNAT), {
-                [vec![[was_translated(), jump("remember")].concat()], postrouting(config)].concat()
-            }),
-            chain("filter-prerouting", filter(Hook::Prerouting, before), vec![new("firewall-check")]),
-            chain("filter-input", filter(Hook::Input, before), {
-                // Endpoints that are the node's own addresses do not come by postrouting.
-                let remember = [is_new(), was_translated(), jump("remember")].concat();
-                vec![new("nodeports-check"), new("endpoints-check"), remember]
-            }),
-            chain(
-                "filter-forward",
-                filter(Hook::Forward, before),
-                vec![new("endpoints-check"), new("cluster-ips-check")],
-            ),
-            chain("filter-output", filter(Hook::Output, before), vec![new("endpoints-check"), new("firewall-check")]),
-            // Only what no Service took is left with a cluster IP after translation.
-            chain("filter-output-after", filter(Hook::Output, after), vec![new("cluster-ips-check")]),
-            chain("loopback-guard", filter(Hook::Prerouting, priority::RAW), loopback_guard(config)),
-        ],
-    }
+    let fronts: Vec<Front> = Front::all(config.families()).collect();
+    let of_services = || fronts.iter().filter(|front| !front.node_port);
+    let of_node_ports = || fronts.iter().filter(|front| front.node_port);
+
+    let mut chains: Vec<Chain> = fronts.iter().flat_map(|front| front::chains(config, *front)).collect();
+    chains.extend([
+        chain("services", None, fronts.iter().map(|front| service(*front)).collect()),
+        chain("endpoints-check", None, of_services().flat_map(|front| endpoints_check(*front)).collect()),
+        chain("nodeports-check", None, of_node_ports().flat_map(|front| endpoints_check(*front)).collect()),
+        chain("cluster-ips-check", None, of_services().flat_map(|front| cluster_ips_check(config, *front)).collect()),
+        chain("firewall-check", None, of_services().flat_map(|front| firewall_check(*front)).collect()),
+        chain("remember", None, fronts.iter().map(|front| remember(*front)).collect()),
+        chain("nat-prerouting", nat(Hook::Prerouting, priority::DSTNAT), vec![vec![jump("services")]]),
+        chain("nat-output", nat(Hook::Output, priority::DSTNAT), vec![vec![jump("services")]]),
+        chain("nat-postrouting", nat(Hook::Postrouting, priority::SRCNAT), postrouting(config)),
+        chain("filter-prerouting", filter(Hook::Prerouting, before), vec![new("firewall-check")]),
+        chain("filter-input", filter(Hook::Input, before), {
+            // Endpoints that are the node's own addresses do not come by postrouting.
+            let remember = [is_new(), was_translated(), vec![jump("remember")]].concat();
+            vec![new("nodeports-check"), new("endpoints-check"), remember]
+        }),
+        chain("filter-forward", filter(Hook::Forward, before), {
+            vec![new("endpoints-check"), new("cluster-ips-check")]
+        }),
+        chain("filter-output", filter(Hook::Output, before), vec![new("firewall-check")]),
+        // What a Service took no longer has its front's address after translation.
+        chain("filter-output-after", filter(Hook::Output, after), {
+            vec![new("endpoints-check"), new("cluster-ips-check")]
+        }),
+        chain("loopback-guard", filter(Hook::Prerouting, priority::RAW), loopback_guard(config)),
+    ]);
+    let sets = fronts.iter().flat_map(|front| front.sets()).map(SetId::definition).collect();
+    Layout { table: config.table.clone(), sets, chains }
 }
 
-fn front(ipv6: bool) -> Front {
-    Front { ipv6, node_port: false }
-}
-
-fn node_port_front(ipv6: bool) -> Vec<Expr> {
-    let mut rule = Expr::family(ipv6).to_vec();
-    rule.extend([
+/// To an address of this machine.
+fn is_local() -> [Expr; 2] {
+    [
         Expr::Fib { flags: fib_flags::DESTINATION, result: FibResult::AddressType, to: R0 },
         Expr::equal(R0, 2_u32.to_ne_bytes()),
-        load::protocol(R0),
-        load::destination_port(Register(1)),
-    ]);
+    ]
+}
+
+fn front_rule(front: Front, kind: SetKind) -> Vec<Expr> {
+    let local: &[Expr] = if front.node_port { &is_local() } else { &[] };
+    [local, &front.is_in(kind)].concat()
+}
+
+fn service(front: Front) -> Vec<Expr> {
+    let mut rule = front_rule(front, SetKind::Fronts);
+    rule.push(goto(&front::entry(front)));
     rule
 }
 
-fn ask(ipv6: bool, kind: SetKind) -> Expr {
-    Expr::VerdictMap { map: SetId { ipv6, kind }.name(), key: R0 }
+fn endpoints_check(front: Front) -> [Vec<Expr>; 2] {
+    let mut nobody = front_rule(front, SetKind::Reject);
+    nobody.push(Expr::Reject(Reject::PortUnreachable));
+    let mut elsewhere = front_rule(front, SetKind::Drop);
+    elsewhere.push(Expr::Verdict(Verdict::Drop));
+    [nobody, elsewhere]
 }
 
-fn in_set(ipv6: bool, kind: SetKind) -> Expr {
-    Expr::InSet { set: SetId { ipv6, kind }.name(), key: R0, inverted: false }
-}
-
-fn services(_: &Config, ipv6: bool) -> Vec<Vec<Expr>> {
-    let mut service = front(ipv6).load();
-    service.push(ask(ipv6, SetKind::Services));
-    let mut node_port = node_port_front(ipv6);
-    node_port.push(ask(ipv6, SetKind::NodePorts));
-    vec![service, node_port]
-}
-
-fn endpoints_check(_: &Config, ipv6: bool) -> Vec<Vec<Expr>> {
-    let mut rule = front(ipv6).load();
-    rule.push(ask(ipv6, SetKind::NoEndpoints));
-    vec![rule]
-}
-
-fn node_ports_check(_: &Config, ipv6: bool) -> Vec<Vec<Expr>> {
-    let mut rule = node_port_front(ipv6);
-    rule.push(ask(ipv6, SetKind::NoEndpointNodePorts));
-    vec![rule]
-}
-
-fn cluster_ips_check(config: &Config, ipv6: bool) -> Vec<Vec<Expr>> {
-    let mut begin = Expr::family(ipv6).to_vec();
-    begin.push(load::destination(ipv6, R0));
+fn cluster_ips_check(config: &Config, front: Front) -> Vec<Vec<Expr>> {
+    let mut begin = Expr::family(front.ipv6).to_vec();
+    begin.push(load::destination(front.ipv6, R0));
     let mut known = begin.clone();
-    known.extend([in_set(ipv6, SetKind::ClusterIps), Expr::Reject(Reject::PortUnreachable)]);
+    known.extend([front.in_set(SetKind::ClusterIps), Expr::Reject(Reject::PortUnreachable)]);
     let mut rules = vec![known];
-    for range in config.service_ranges.iter().filter(|range| range.addr().is_ipv6() == ipv6) {
+    for range in config.service_ranges.iter().filter(|range| range.addr().is_ipv6() == front.ipv6) {
         let mut unused = begin.clone();
-        unused.extend(within(range));
+        unused.extend(within(range, false));
         unused.push(Expr::Verdict(Verdict::Drop));
         rules.push(unused);
     }
     rules
 }
 
-fn firewall_check(_: &Config, ipv6: bool) -> Vec<Vec<Expr>> {
-    let mut allowed = front(ipv6).load();
-    let next = Register(front(ipv6).key_words());
-    let mut denied = allowed.clone();
-    allowed.push(load::source(ipv6, next));
-    allowed.extend([in_set(ipv6, SetKind::Sources), Expr::Verdict(Verdict::Return)]);
-    denied.extend([in_set(ipv6, SetKind::Firewalled), Expr::Verdict(Verdict::Drop)]);
-    vec![allowed, denied]
+fn firewall_check(front: Front) -> [Vec<Expr>; 2] {
+    let mut allowed = front.load();
+    allowed.push(load::source(front.ipv6, front.next()));
+    allowed.extend([front.in_set(SetKind::Sources), Expr::Verdict(Verdict::Return)]);
+    let mut denied = front.is_in(SetKind::Firewalled);
+    denied.push(Expr::Verdict(Verdict::Drop));
+    [allowed, denied]
+}
+
+/// Fronts with session affinity lead to the chain that remembers.
+fn remember(front: Front) -> Vec<Expr> {
+    let mut rule = original_front(front);
+    rule.push(Expr::VerdictMap { map: front.set(SetKind::Sticky).name(), key: R0 });
+    rule
 }
 
 fn postrouting(config: &Config) -> Vec<Vec<Expr>> {
@@ -144,7 +122,7 @@ fn postrouting(config: &Config) -> Vec<Vec<Expr>> {
     let cleared = (!config.masquerade_mark).to_ne_bytes().to_vec();
     let zero = vec![0; 4];
     let masquerade = Expr::Masquerade { random_ports: true };
-    let mut rules = vec![vec![
+    let marked = vec![
         Expr::Meta { key: MetaKey::Mark, to: R0 },
         Expr::Bitwise { from: R0, to: R0, mask: mark, xor: zero.clone() },
         Expr::not_equal(R0, zero.clone()),
@@ -153,12 +131,13 @@ fn postrouting(config: &Config) -> Vec<Vec<Expr>> {
         Expr::Bitwise { from: R0, to: R0, mask: cleared, xor: zero },
         Expr::SetMeta { key: MetaKey::Mark, from: R0 },
         masquerade.clone(),
-    ]];
+    ];
+    let mut rules = vec![[was_translated(), vec![jump("remember")]].concat(), marked];
     for ipv6 in config.families() {
-        let words = if ipv6 { 4 } else { 1 };
+        let front = Front { ipv6, node_port: false };
         let mut hairpin = Expr::family(ipv6).to_vec();
-        hairpin.extend([load::source(ipv6, R0), load::destination(ipv6, R0.plus(words))]);
-        hairpin.extend([in_set(ipv6, SetKind::Hairpin), masquerade.clone()]);
+        hairpin.extend([load::source(ipv6, R0), load::destination(ipv6, R0.plus(front.words()))]);
+        hairpin.extend([front.in_set(SetKind::Hairpin), masquerade.clone()]);
         rules.push(hairpin);
     }
     rules
@@ -171,7 +150,7 @@ fn loopback_guard(config: &Config) -> Vec<Vec<Expr>> {
         let mut rule = interface.to_vec();
         rule.extend(Expr::family(false));
         rule.push(load::destination(false, R0));
-        rule.extend(within(&IpNet::V4(ipnet::Ipv4Net::new_assert([127, 0, 0, 0].into(), 8))));
+        rule.extend(within(&IpNet::V4(ipnet::Ipv4Net::new_assert([127, 0, 0, 0].into(), 8)), false));
         rule.push(Expr::Verdict(Verdict::Drop));
         rule
     };
@@ -181,37 +160,20 @@ fn loopback_guard(config: &Config) -> Vec<Vec<Expr>> {
     config.loopback_links.iter().map(|link| guard(Expr::interface(MetaKey::InputName, Cmp::Equal, link))).collect()
 }
 
-/// The address in register 0 is in the range.
-fn within(range: &IpNet) -> [Expr; 2] {
-    let (mask, network) = (octets(range.netmask()), octets(range.network()));
-    let zero = vec![0; mask.len()];
-    [Expr::Bitwise { from: R0, to: R0, mask, xor: zero }, Expr::equal(R0, network)]
-}
-
-/// Fronts with session affinity lead to the chain that remembers.
-fn remember(_: &Config, ipv6: bool) -> Vec<Vec<Expr>> {
-    let rule = |node_port, kind| {
-        let mut rule = original_front(Front { ipv6, node_port });
-        rule.push(ask(ipv6, kind));
-        rule
-    };
-    vec![rule(false, SetKind::StickyServices), rule(true, SetKind::StickyNodePorts)]
-}
-
 fn was_translated() -> Vec<Expr> {
     const DESTINATION_TRANSLATED: u32 = 32;
-    vec![
-        Expr::Ct { key: CtKey::Status, direction: None, to: R0 },
-        Expr::Bitwise { from: R0, to: R0, mask: DESTINATION_TRANSLATED.to_ne_bytes().to_vec(), xor: vec![0; 4] },
-        Expr::not_equal(R0, vec![0; 4]),
-    ]
+    bits(CtKey::Status, DESTINATION_TRANSLATED)
 }
 
 fn is_new() -> Vec<Expr> {
     const NEW: u32 = 8;
+    bits(CtKey::State, NEW)
+}
+
+fn bits(key: CtKey, mask: u32) -> Vec<Expr> {
     vec![
-        Expr::Ct { key: CtKey::State, direction: None, to: R0 },
-        Expr::Bitwise { from: R0, to: R0, mask: NEW.to_ne_bytes().to_vec(), xor: vec![0; 4] },
+        Expr::Ct { key, direction: None, to: R0 },
+        Expr::Bitwise { from: R0, to: R0, mask: mask.to_ne_bytes().to_vec(), xor: vec![0; 4] },
         Expr::not_equal(R0, vec![0; 4]),
     ]
 }

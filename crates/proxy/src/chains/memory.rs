@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use netlink::nft::{CtKey, Direction, DynsetOp, Expr, Register, load};
 
-use super::Front;
-use crate::tables::{SetId, SetKind};
+use crate::tables::{Front, SetKind};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Memory {
@@ -18,22 +17,21 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn name(self) -> String {
-        format!("{}-remember-{}", self.front.name(), self.seconds)
+        format!("{}-{}-remember-{}", self.front.family(), self.front.noun(), self.seconds)
     }
 
     pub(super) fn rule(self) -> Vec<Expr> {
-        let Front { ipv6, node_port } = self.front;
+        let ipv6 = self.front.ipv6;
         let words = self.front.words();
         let mut rule = original_front(self.front);
-        let client = Register(self.front.key_words());
+        let client = self.front.next();
         let source = if ipv6 { CtKey::SourceV6 } else { CtKey::SourceV4 };
         rule.push(Expr::Ct { key: source, direction: Some(Direction::Original), to: client });
         let endpoint = client.plus(words);
         rule.push(load::destination(ipv6, endpoint));
         rule.push(load::destination_port(endpoint.plus(words)));
-        let kind = if node_port { SetKind::NodePortAffinity } else { SetKind::ServiceAffinity };
         rule.push(Expr::Dynset {
-            set: SetId { ipv6, kind }.name(),
+            set: self.front.set(SetKind::Affinity).name(),
             op: DynsetOp::Update,
             key: Register(0),
             data: Some(endpoint),

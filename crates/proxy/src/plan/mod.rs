@@ -14,9 +14,9 @@ use netlink::nft::{Key, Value, Verdict};
 use pools::assign;
 pub(crate) use pools::{Endpoint, PoolKey};
 
-use crate::chains::{self, Choice, Front, LOCAL_NUMBERS, Masquerade, Memory, Pool, Route, SharedChain};
+use crate::chains::{Draw, Memory, SharedChain};
 use crate::config::Config;
-use crate::tables::{SetId, SetKind};
+use crate::tables::{Front, LOCAL_NUMBERS, SetId, SetKind, Size};
 use crate::view::{PortView, Protocol, ServiceView};
 use endpoints::Chosen;
 
@@ -68,6 +68,7 @@ pub(crate) fn plan(view: &ServiceView, config: &Config, previous: Option<&Plan>)
     let mut plan = Plan { created: view.created, ..Plan::default() };
     let mut local_addresses = BTreeSet::new();
     for ipv6 in config.families() {
+        let fronts = Front { ipv6, node_port: false };
         for port in &view.ports {
             let chosen = Chosen::of(view, port, config, ipv6);
             let number = |wanted: &BTreeSet<Endpoint>, local| {
@@ -81,14 +82,14 @@ pub(crate) fn plan(view: &ServiceView, config: &Config, previous: Option<&Plan>)
                 .port();
             for address in &chosen.local_addresses {
                 let both = Key::new().address(*address).address(*address);
-                plan.put(SetId { ipv6, kind: SetKind::Hairpin }, both, Value::None);
+                plan.put(fronts.set(SetKind::Hairpin), both, Value::None);
             }
             plan.pools.insert(cluster_key, cluster);
             plan.pools.insert(local_key, local);
             local_addresses.extend(chosen.local_addresses);
         }
         for address in view.cluster_ips.iter().filter(|ip| ip.is_ipv6() == ipv6) {
-            plan.put(SetId { ipv6, kind: SetKind::ClusterIps }, Key::new().address(*address), Value::None);
+            plan.put(fronts.set(SetKind::ClusterIps), Key::new().address(*address), Value::None);
         }
     }
     plan.health = view.health_check_port.map(|port| Health { port, local_endpoints: local_addresses.len() });
@@ -115,9 +116,14 @@ struct Planner<'a> {
 }
 
 /// How a front is answered.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    Choice(Masquerade, Route),
+    /// By all endpoints.
+    Cluster { masquerade: bool },
+    /// By this node's endpoints.
+    Local,
+    /// From outside by this node's endpoints, else by all.
+    External,
     /// Nobody is there at all.
     Reject,
     /// Nobody is there for this kind of traffic.
@@ -145,38 +151,32 @@ impl Planner<'_> {
             && view.cluster_ips.iter().any(|ip| ip.is_ipv6() == self.ipv6)
         {
             let key = Key::new().protocol(self.port.protocol.number()).port(port);
-            self.answer(true, key, external);
+            self.answer(Front { ipv6: self.ipv6, node_port: true }, key, external);
             self.udp(UdpFront { address: None, port });
         }
     }
 
     /// How traffic to a cluster IP is answered.
     fn internal(&self) -> Answer {
-        let has_ranges = self.config.cluster_ranges.iter().any(|range| range.addr().is_ipv6() == self.ipv6);
-        let masquerade = match (self.config.masquerade_all, has_ranges) {
-            (true, _) => Masquerade::Everybody,
-            (false, true) => Masquerade::OffCluster,
-            (false, false) => Masquerade::Nobody,
+        let (pool, answer) = if self.view.internal_local {
+            (self.local, Answer::Local)
+        } else {
+            (self.cluster, Answer::Cluster { masquerade: false })
         };
-        let local = self.view.internal_local;
-        let count = count(if local { self.local } else { self.cluster });
-        match (self.any, count) {
+        match (self.any, pool.is_empty()) {
             (false, _) => Answer::Reject,
-            (true, 0) => Answer::Drop,
-            (true, _) => Answer::Choice(masquerade, Route::Pool(Pool { count, local })),
+            (true, true) => Answer::Drop,
+            (true, false) => answer,
         }
     }
 
     /// How traffic from outside is answered.
     fn external(&self) -> Answer {
-        let (cluster, local) = (count(self.cluster), count(self.local));
-        match (self.any, self.view.external_local, cluster) {
+        match (self.any, self.view.external_local, self.cluster.is_empty()) {
             (false, _, _) => Answer::Reject,
-            (true, true, _) => Answer::Choice(Masquerade::Nobody, Route::External { cluster, local }),
-            (true, false, 0) => Answer::Drop,
-            (true, false, _) => {
-                Answer::Choice(Masquerade::Everybody, Route::Pool(Pool { count: cluster, local: false }))
-            }
+            (true, true, _) => Answer::External,
+            (true, false, true) => Answer::Drop,
+            (true, false, false) => Answer::Cluster { masquerade: true },
         }
     }
 
@@ -185,56 +185,46 @@ impl Planner<'_> {
             return;
         }
         let key = Key::new().address(address).protocol(self.port.protocol.number()).port(self.port.port);
-        self.answer(false, key, answer);
+        self.answer(Front { ipv6: self.ipv6, node_port: false }, key, answer);
         self.udp(UdpFront { address: Some(address), port: self.port.port });
     }
 
-    fn answer(&mut self, node_port: bool, key: Key, answer: Answer) {
-        let goto = |chain: &str| Value::Verdict(Verdict::Goto(chain.to_owned()));
-        let none = if node_port { SetKind::NoEndpointNodePorts } else { SetKind::NoEndpoints };
-        let (masquerade, route) = match answer {
-            Answer::Reject => return self.put(none, key, goto(chains::REJECT)),
-            Answer::Drop => return self.put(none, key, goto(chains::DROP)),
-            Answer::Choice(masquerade, route) => (masquerade, route),
-        };
-        let front = Front { ipv6: self.ipv6, node_port };
-        let sticky = self.view.affinity.is_some();
-        let chain = SharedChain::Choice(Choice { front, masquerade, sticky, route });
-        self.put(if node_port { SetKind::NodePorts } else { SetKind::Services }, key.clone(), goto(&chain.name()));
-        self.plan.chains.extend(chain.dependency());
-        self.plan.chains.insert(chain);
-
-        let (cluster, local) = match route {
-            Route::Pool(pool) => (!pool.local, pool.local),
-            Route::External { .. } => (true, true),
-        };
+    fn answer(&mut self, front: Front, key: Key, answer: Answer) {
+        match answer {
+            Answer::Reject => return self.put(front, SetKind::Reject, key),
+            Answer::Drop => return self.put(front, SetKind::Drop, key),
+            Answer::Cluster { masquerade: true } => self.put(front, SetKind::Masquerade, key.clone()),
+            Answer::External => self.put(front, SetKind::External, key.clone()),
+            Answer::Cluster { masquerade: false } | Answer::Local => {}
+        }
+        self.put(front, SetKind::Fronts, key.clone());
         let mut reachable = BTreeSet::new();
-        for (used, first, endpoints) in [(cluster, 0, self.cluster), (local, LOCAL_NUMBERS, self.local)] {
-            if !used {
+        for (local, endpoints) in [(false, self.cluster), (true, self.local)] {
+            let other = if local { Answer::Cluster { masquerade: false } } else { Answer::Local };
+            let unused = answer == other || local && answer == (Answer::Cluster { masquerade: true });
+            if endpoints.is_empty() || unused {
                 continue;
             }
-            let map = if node_port { SetKind::NodePortEndpoints } else { SetKind::ServiceEndpoints };
+            let size = Size::of(endpoints.len(), local);
+            self.put(front, SetKind::Size(size), key.clone());
+            self.plan.chains.insert(SharedChain::Draw(Draw { front, size }));
+            let first = if local { LOCAL_NUMBERS } else { 0 };
             for (number, endpoint) in (first..).zip(endpoints) {
                 let value = Key::new().address(endpoint.address).port(endpoint.port);
-                self.put(map, key.clone().mark(number), Value::Data(value));
+                self.plan.put(front.set(SetKind::Endpoints), key.clone().mark(number), Value::Data(value));
             }
             reachable.extend(endpoints.iter().copied());
         }
-        if let Route::External { local: 0, .. } = route {
+        if answer == Answer::External && self.local.is_empty() {
             // What was not sent elsewhere short of the policy has nobody here.
-            self.put(none, key.clone(), goto(chains::DROP));
+            self.put(front, SetKind::Drop, key.clone());
         }
         if let Some(seconds) = self.view.affinity {
             let memory = SharedChain::Memory(Memory { front, seconds });
-            let (asked, map) = if node_port {
-                (SetKind::StickyNodePorts, SetKind::NodePortAffinity)
-            } else {
-                (SetKind::StickyServices, SetKind::ServiceAffinity)
-            };
-            self.put(asked, key.clone(), goto(&memory.name()));
+            let remember = Value::Verdict(Verdict::Goto(memory.name()));
+            self.plan.put(front.set(SetKind::Sticky), key.clone(), remember);
             self.plan.chains.insert(memory);
-            let map = SetId { ipv6: self.ipv6, kind: map };
-            self.plan.sticky.insert(StickyFront { map, key }, reachable);
+            self.plan.sticky.insert(StickyFront { map: front.set(SetKind::Affinity), key }, reachable);
         }
     }
 
@@ -244,7 +234,8 @@ impl Planner<'_> {
             return;
         }
         let front = Key::new().address(address).protocol(self.port.protocol.number()).port(self.port.port);
-        self.put(SetKind::Firewalled, front.clone(), Value::None);
+        let fronts = Front { ipv6: self.ipv6, node_port: false };
+        self.put(fronts, SetKind::Firewalled, front.clone());
         let mut ranges: Vec<(IpAddr, IpAddr)> = self
             .view
             .source_ranges
@@ -255,7 +246,7 @@ impl Planner<'_> {
         // The load balancer itself may check its own health through the front, and it is this node's kernel.
         ranges.push((address, address));
         for (first, last) in without_overlap(ranges) {
-            let set = SetId { ipv6: self.ipv6, kind: SetKind::Sources };
+            let set = fronts.set(SetKind::Sources);
             let (key, end) = (front.clone().address(first), front.clone().address(last));
             self.plan.entries.insert(Entry { set, key, end: Some(end) }, Value::None);
         }
@@ -268,13 +259,9 @@ impl Planner<'_> {
         }
     }
 
-    fn put(&mut self, kind: SetKind, key: Key, value: Value) {
-        self.plan.put(SetId { ipv6: self.ipv6, kind }, key, value);
+    fn put(&mut self, front: Front, kind: SetKind, key: Key) {
+        self.plan.put(front.set(kind), key, Value::None);
     }
-}
-
-fn count(endpoints: &[Endpoint]) -> u32 {
-    u32::try_from(endpoints.len()).unwrap_or(u32::MAX)
 }
 
 /// The kernel refuses ranges that overlap; ranges of networks only ever contain each other.

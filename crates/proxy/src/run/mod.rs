@@ -70,6 +70,10 @@ impl Proxy {
 
 /// Removes all Service rules; the table goes when nothing else is in it. Done already is success.
 pub async fn teardown(config: &Config) -> Result<(), Error> {
+    // Before the rules that guard it go.
+    for link in &config.loopback_links {
+        programmer::route_loopback(link, "0")?;
+    }
     let mut socket = Socket::open(Protocol::Netfilter)?;
     Ok(nft::remove(&mut socket, &config.table, chains::owns).await?)
 }

@@ -114,6 +114,10 @@ impl Programmer {
         let keep = |name: &str| kept.iter().any(|kept| kept == name);
         let fill = |batch: &mut Batch| self.shadow.encode_all(&self.config, batch);
         layout.replace(&mut self.netfilter, chains::owns, keep, fill).await?;
+        // After the rules that guard it are there.
+        for link in &self.config.loopback_links {
+            route_loopback(link, "1")?;
+        }
         self.whole = false;
         // What an earlier process's clients are remembered with may be gone by now.
         self.forgotten.everything();
@@ -127,16 +131,6 @@ impl Programmer {
         for address in link::addresses(&mut self.route).await? {
             if address.scope == 0 && !self.config.node_addresses.contains(&address.address) {
                 self.config.node_addresses.push(address.address);
-            }
-        }
-        for link in &self.config.loopback_links {
-            let key = format!("ipv4/conf/{link}/route_localnet");
-            match namespace::set_sysctl(&key, "1") {
-                // The link may come later; whoever makes it knows that it has to route loopback addresses.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    tracing::debug!(link, "no such link to route loopback addresses on");
-                }
-                other => other.map_err(|source| Error::Sysctl { key, source })?,
             }
         }
         Ok(())
@@ -155,5 +149,18 @@ impl Programmer {
         }
         self.stale = Stale::default();
         Ok(())
+    }
+}
+
+/// Whether loopback addresses are routed on the link.
+pub(super) fn route_loopback(link: &str, value: &str) -> Result<(), Error> {
+    let key = format!("ipv4/conf/{link}/route_localnet");
+    match namespace::set_sysctl(&key, value) {
+        // The link may come later; whoever makes it knows that it has to route loopback addresses.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::debug!(link, "no such link to route loopback addresses on");
+            Ok(())
+        }
+        other => other.map_err(|source| Error::Sysctl { key, source }),
     }
 }

@@ -121,18 +121,15 @@ impl Shadow {
         if *users > 0 {
             return;
         }
-        self.idle.push_back(chain);
-        if self.idle.len() <= IDLE_CHAINS {
+        if !chain.is_removable() {
             return;
         }
-        let Some(oldest) = self.idle.pop_front() else { return };
-        // What leads to an idle chain is idle itself, and has to go with it.
-        let (mut gone, kept) = self.idle.drain(..).partition::<Vec<_>, _>(|idle| idle.dependency() == Some(oldest));
-        self.idle = kept.into();
-        gone.push(oldest);
-        for chain in gone {
-            self.chains.remove(&chain);
-            difference.chains.entry(chain).or_insert(true);
+        self.idle.push_back(chain);
+        if self.idle.len() > IDLE_CHAINS
+            && let Some(oldest) = self.idle.pop_front()
+        {
+            self.chains.remove(&oldest);
+            difference.chains.entry(oldest).or_insert(true);
         }
     }
 
@@ -149,7 +146,9 @@ impl Shadow {
                 .filter(move |(chain, before)| (**before, self.chains.contains_key(chain)) == (was, is))
                 .map(|(chain, _)| *chain)
         };
-        add_chains(config, touched(false, true).collect(), batch);
+        for chain in touched(false, true) {
+            chain.add(config, batch);
+        }
         let mut gone: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();
         let mut come: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();
         for (entry, before) in &difference.before {
@@ -170,19 +169,18 @@ impl Shadow {
         for (set, elements) in &come {
             batch.add_elements(table, &set.definition(), elements);
         }
-        let mut unused: Vec<SharedChain> = touched(true, false).collect();
-        unused.sort_by_key(|chain| chain.dependency().is_none());
-        for chain in &unused {
+        for chain in touched(true, false) {
             batch.flush_chain(table, &chain.name());
-        }
-        for chain in &unused {
             batch.delete_chain(table, &chain.name());
         }
     }
 
     /// Encodes everything, for a table that has the fixed chains and empty sets.
     pub(crate) fn encode_all(&self, config: &Config, batch: &mut Batch) {
-        add_chains(config, self.chains.keys().copied().collect(), batch);
+        let chains: BTreeSet<SharedChain> = self.chains.keys().copied().collect();
+        for chain in chains {
+            chain.add(config, batch);
+        }
         let mut sets: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();
         for (entry, claims) in &self.claims {
             if let Some(value) = claims.values().next() {
@@ -191,18 +189,6 @@ impl Shadow {
         }
         for (set, elements) in &sets {
             batch.add_elements(&config.table, &set.definition(), elements);
-        }
-    }
-}
-
-/// A chain comes after the one it leads to.
-fn add_chains(config: &Config, mut chains: Vec<SharedChain>, batch: &mut Batch) {
-    chains.sort_by_key(|chain| (chain.dependency().is_some(), *chain));
-    for chain in chains {
-        let name = chain.name();
-        batch.add_chain(&config.table, &name, None);
-        for rule in chain.rules(config) {
-            batch.add_rule(&config.table, &name, &rule);
         }
     }
 }
