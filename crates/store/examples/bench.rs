@@ -157,11 +157,12 @@ async fn main() {
         history: HistoryLimits { age: Duration::from_secs(300), ..HistoryLimits::default() },
         ..StoreOptions::default()
     };
-    let store = match std::env::args().nth(1) {
-        Some(directory) => Store::open(LogFactory::new(directory), options),
-        None => Store::open(Memory::new(), options),
+    let memory_engine = Memory::new();
+    let open = || match std::env::args().nth(1) {
+        Some(directory) => Store::open(LogFactory::new(directory), options.clone()).unwrap(),
+        None => Store::open(memory_engine.clone(), options.clone()).unwrap(),
     };
-    let store = store.unwrap();
+    let store = open();
     commits(&store).await;
     fan_out(&store, 100, 3000, |_| Filter::all(), "all").await;
     fan_out(&store, 5000, 200, |_| Filter::all(), "all").await;
@@ -171,5 +172,11 @@ async fn main() {
     let (before, wall) = (cpu(), Instant::now());
     std::thread::sleep(Duration::from_secs(3));
     println!("idle for {:?}: {:?} CPU", wall.elapsed(), cpu() - before);
+    store.shutdown().await.unwrap();
+    let objects: usize = store.resources().iter().map(|resource| resource.snapshot().len()).sum();
+    drop(store);
+    let meter = Meter::start();
+    let store = open();
+    meter.stop(&format!("opening with {objects} objects, per object"), objects as u64);
     store.shutdown().await.unwrap();
 }

@@ -64,6 +64,9 @@ enum Seat {
     Broken { why: Arc<EngineError>, tried: Instant },
 }
 
+/// Closes the store when it goes.
+struct Closing(Arc<Shared>);
+
 /// What a group does to one resource.
 struct Change {
     resource: Resource,
@@ -80,22 +83,9 @@ impl Sequencer {
 
     /// Until it is told to close, or every handle of the store is gone.
     pub(crate) fn run(mut self) {
-        let reply = loop {
-            match self.next() {
-                Some(Command::Commit(request)) => {
-                    self.waiting.push_back(request);
-                    if let Some(reply) = self.fill() {
-                        while !self.waiting.is_empty() {
-                            self.commit_group();
-                        }
-                        break Some(reply);
-                    }
-                    self.commit_group();
-                }
-                Some(Command::Close(reply)) => break Some(reply),
-                None => break None,
-            }
-        };
+        // Also when this thread panics: nobody is to wait for an answer that never comes.
+        let _closing = Closing(Arc::clone(&self.shared));
+        let reply = self.serve();
         let closed = match self.engine {
             Seat::Taken(engine) => engine.close().map_err(Arc::new),
             Seat::Broken { why, .. } => Err(why),
@@ -103,19 +93,38 @@ impl Sequencer {
         if let Err(error) = &closed {
             tracing::error!(error = error as &dyn std::error::Error, "closing the store's engine failed");
         }
-        self.shared.close();
         if let Some(reply) = reply {
+            self.shared.close();
             // Nobody waiting for it is no failure.
             reply.send(closed).ok();
+        }
+    }
+
+    /// Gives back who wants it closed.
+    fn serve(&mut self) -> Option<oneshot::Sender<Result<(), Arc<EngineError>>>> {
+        loop {
+            if self.unsynced.is_some_and(|since| since.elapsed() >= RELAXED) {
+                self.sync();
+            }
+            if self.waiting.is_empty() {
+                match self.next()? {
+                    Command::Commit(request) => self.waiting.push_back(request),
+                    Command::Close(reply) => return Some(reply),
+                }
+            }
+            if let Some(reply) = self.fill() {
+                while !self.waiting.is_empty() {
+                    self.commit_group();
+                }
+                return Some(reply);
+            }
+            self.commit_group();
         }
     }
 
     /// The next command. Syncs what is owed when its time has come.
     fn next(&mut self) -> Option<Command> {
         loop {
-            if let Some(request) = self.waiting.pop_front() {
-                return Some(Command::Commit(request));
-            }
             let Some(since) = self.unsynced else { return self.commands.recv().ok() };
             match self.commands.recv_timeout(RELAXED.saturating_sub(since.elapsed())) {
                 Ok(command) => return Some(command),
@@ -230,9 +239,6 @@ impl Sequencer {
         drop(changes);
 
         self.sweep_history(now);
-        if self.unsynced.is_some_and(|since| since.elapsed() >= RELAXED) {
-            self.sync();
-        }
         self.offer_checkpoint();
     }
 
@@ -355,6 +361,12 @@ fn write_again(
         }
     }
     Ok((changes, last))
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Checks the preconditions against what is kept, and says to the engine what is to be done.

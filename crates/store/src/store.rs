@@ -131,6 +131,13 @@ impl Store {
         if self.revision() >= revision { Ok(()) } else { Err(StoreError::Closed) }
     }
 
+    /// Returns once nothing can be written any more: after `shutdown`, or because the sequencer died.
+    pub async fn closed(&self) {
+        let mut announced = self.shared.announced.subscribe();
+        // The sender is in the store itself, so the only error is not one.
+        announced.wait_for(|_| self.shared.progress.is_closed()).await.ok();
+    }
+
     /// Finishes what was begun, syncs and lets go of the engine. Watches end, later commits are refused, reads go on.
     pub async fn shutdown(&self) -> Result<(), Arc<EngineError>> {
         self.door.places.close();

@@ -29,8 +29,7 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self) -> Result<Box<dyn Send>, EngineError> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
-        made.map_err(failed("create", self.path.clone()))?;
+        create_durably(&self.path).map_err(failed("create", self.path.clone()))?;
         let path = self.path.join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.map_err(failed("open", path.clone()))?;
@@ -134,4 +133,17 @@ impl DiskFile for RealFile {
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync_data()
     }
+}
+
+/// Makes a directory and those above it, and their names durable: a file in a directory that a power cut takes away
+/// was synced for nothing.
+fn create_durably(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in missing {
+        if let Some(parent) = made.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?;
+        }
+    }
+    Ok(())
 }

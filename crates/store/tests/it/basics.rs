@@ -331,7 +331,10 @@ async fn shutdown_ends_watches_and_waits() {
     let watching = tokio::spawn(async move { watch.next().await.unwrap_err() });
     let waiter = store.clone();
     let waiting = tokio::spawn(async move { waiter.wait_for(Revision(5)).await });
+    let observer = store.clone();
+    let closing = tokio::spawn(async move { observer.closed().await });
     store.shutdown().await.unwrap();
+    closing.await.unwrap();
     assert_eq!(watching.await.unwrap(), WatchError::Closed);
     assert!(matches!(waiting.await.unwrap(), Err(StoreError::Closed)));
 }
@@ -378,4 +381,24 @@ async fn a_watch_by_index_sees_what_comes_and_what_goes() {
     assert_eq!(live.await.unwrap(), Revision(11));
     put(&store, &pods, "y", "a1").await;
     assert_eq!(named.await.unwrap(), Revision(12));
+}
+
+#[tokio::test]
+async fn many_updates_of_one_object_take_turns() {
+    let store = open(&Memory::new());
+    let leases = store.resource("leases");
+    put(&store, &leases, "x", "0").await;
+    let update = || async {
+        loop {
+            let seen = leases.snapshot().get(&key("x")).unwrap();
+            let txn = Txn::new().put(&leases, key("x"), Expect::Revision(seen.mod_revision()), value("1"));
+            match store.commit(txn).await {
+                Ok(_) => return,
+                Err(StoreError::Conflict { current, .. }) => assert!(current.is_some()),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    futures::future::join_all((0..100).map(|_| update())).await;
+    assert_eq!(store.revision(), Revision(101));
 }

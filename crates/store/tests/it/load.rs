@@ -98,9 +98,8 @@ async fn watchers_agree_with_the_store() {
     let (end, ended) = tokio::sync::watch::channel(Revision::ZERO);
     let writers: Vec<_> =
         (0..WRITERS).map(|writer| tokio::spawn(write(store.clone(), resource.clone(), writer + 1))).collect();
-    let watchers: Vec<_> = (0..WATCHERS)
-        .map(|number| tokio::spawn(follow(resource.clone(), ended.clone(), number % 4 == 0)))
-        .collect();
+    let watchers: Vec<_> =
+        (0..WATCHERS).map(|number| tokio::spawn(follow(resource.clone(), ended.clone(), number % 4 == 0))).collect();
     for writer in writers {
         writer.await.unwrap();
     }
