@@ -3,7 +3,6 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -34,8 +33,7 @@ impl ApiServer {
         if !user.in_group(UserInfo::AUTHENTICATED_GROUP) {
             user.groups.push(UserInfo::AUTHENTICATED_GROUP.to_owned());
         }
-        let peer = Peer { identity: Some(Arc::new(user)), ..Peer::default() };
-        InProcess { server: self.clone(), peer }
+        InProcess { server: self.clone(), peer: Peer::inside(user) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apimachinery::{ApiError, Gvr};
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use percent_encoding::percent_decode_str;
 use registry::{
     UserInfo,
@@ -28,9 +28,22 @@ pub(crate) async fn identify(server: &ApiServer, headers: &HeaderMap, peer: &Pee
 }
 
 async fn authenticate(server: &ApiServer, headers: &HeaderMap, peer: &Peer) -> Result<Arc<UserInfo>, ApiError> {
+    // A certificate is looked at once a connection; anything else in the headers may change with each request.
+    let by_certificate = !peer.certificates.is_empty()
+        && !headers.contains_key(header::AUTHORIZATION)
+        && !headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
+    if by_certificate && let Some(user) = peer.known.get() {
+        return Ok(Arc::clone(user));
+    }
     let credentials = Credentials { headers, peer_certificates: &peer.certificates };
     match server.inner.authenticator.authenticate(credentials).await {
-        Ok(Some(user)) => Ok(with_authenticated_group(user)),
+        Ok(Some(user)) => {
+            let user = with_authenticated_group(user);
+            if by_certificate {
+                return Ok(Arc::clone(peer.known.get_or_init(|| user)));
+            }
+            Ok(user)
+        }
         Ok(None) if server.inner.anonymous => Ok(Arc::new(UserInfo::anonymous())),
         Ok(None) => Err(ApiError::unauthorized()),
         Err(error) => {

@@ -77,8 +77,7 @@ async fn connection(
         Err(_) => return,
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let certificates = Arc::new(certificates.iter().map(|certificate| certificate.to_vec()).collect());
-    let peer = Peer { certificates, identity: None };
+    let peer = Peer::with_certificates(certificates.iter().map(|certificate| certificate.to_vec()).collect());
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
         async move {

@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -81,6 +81,8 @@ pub struct Peer {
     pub certificates: Arc<Vec<Vec<u8>>>,
     /// Set for callers inside the process, who need not prove who they are.
     pub identity: Option<Arc<UserInfo>>,
+    /// Who the certificates were found to belong to. They do not change while the connection lasts.
+    pub(crate) known: Arc<OnceLock<Arc<UserInfo>>>,
 }
 
 /// One request on its way through the filters.
@@ -154,6 +156,20 @@ impl ApiServerBuilder {
                 anonymous: self.anonymous,
             }),
         })
+    }
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// A client that TLS has verified these certificates of, if any.
+    pub fn with_certificates(certificates: Vec<Vec<u8>>) -> Self {
+        Self { certificates: Arc::new(certificates), ..Self::default() }
+    }
+
+    /// A caller inside the process.
+    pub fn inside(identity: UserInfo) -> Self {
+        Self { identity: Some(Arc::new(identity)), ..Self::default() }
     }
 }
 

@@ -6,6 +6,7 @@ mod non_resource;
 mod read;
 mod subresource;
 mod watch;
+mod websocket;
 mod write;
 
 use std::sync::Arc;

@@ -21,7 +21,7 @@ use store::EventKind;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::read;
+use super::{read, websocket};
 use crate::{
     body::{Body, BoxError},
     negotiate::{Media, Output, View},
@@ -68,6 +68,9 @@ pub(super) fn watch(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> Result
         server: server.clone(),
         finished: false,
     };
+    if websocket::is_wanted(&call.parts.headers) {
+        return websocket::serve(server, call, body);
+    }
     let content_type = match output.media {
         Media::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         Media::Json | Media::Yaml => crate::negotiate::JSON,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use apimachinery::ApiError;
 use bytes::Bytes;
+use futures::{future::try_join_all, try_join};
 use registry::{Object, Registry, UpdateKind, UserInfo, Verb, pipeline::Change};
 use serde::Serialize;
 use tracing::info;
@@ -12,31 +13,33 @@ use super::{GROUP, Policy, reconcile_cluster_role, reconcile_role, reconcile_sub
 
 /// Creates what is missing and adds what defaults have gained. The namespaces of its objects have to exist.
 pub async fn ensure(registry: &Registry, policy: Policy) -> Result<(), ApiError> {
-    let mut changed = 0;
-    for role in policy.cluster_roles {
-        changed += one(registry, "clusterroles", role, reconcile_cluster_role).await?;
-    }
-    for binding in policy.cluster_role_bindings {
-        changed += one(registry, "clusterrolebindings", binding, |stored, wanted| {
+    // All at once: the store syncs them together.
+    let roles =
+        policy.cluster_roles.into_iter().map(|role| one(registry, "clusterroles", role, reconcile_cluster_role));
+    let bindings = policy.cluster_role_bindings.into_iter().map(|binding| {
+        one(registry, "clusterrolebindings", binding, |stored, wanted| {
             let subjects = reconcile_subjects(&stored.metadata, stored.subjects.as_ref(), wanted.subjects.as_ref())?;
             let mut stored = stored.clone();
             stored.subjects = Some(subjects);
             Some(stored)
         })
-        .await?;
-    }
-    for role in policy.roles {
-        changed += one(registry, "roles", role, reconcile_role).await?;
-    }
-    for binding in policy.role_bindings {
-        changed += one(registry, "rolebindings", binding, |stored, wanted| {
+    });
+    let namespaced = policy.roles.into_iter().map(|role| one(registry, "roles", role, reconcile_role));
+    let namespaced_bindings = policy.role_bindings.into_iter().map(|binding| {
+        one(registry, "rolebindings", binding, |stored, wanted| {
             let subjects = reconcile_subjects(&stored.metadata, stored.subjects.as_ref(), wanted.subjects.as_ref())?;
             let mut stored = stored.clone();
             stored.subjects = Some(subjects);
             Some(stored)
         })
-        .await?;
-    }
+    });
+    let (a, b, c, d) = try_join!(
+        try_join_all(roles),
+        try_join_all(bindings),
+        try_join_all(namespaced),
+        try_join_all(namespaced_bindings)
+    )?;
+    let changed: usize = [a, b, c, d].into_iter().flatten().sum();
     if changed > 0 {
         info!(changed, "wrote default policy");
     }

@@ -1,7 +1,5 @@
 //! Plain requests against a test cluster, for what a typed client would hide.
 
-use std::sync::Arc;
-
 use ::http::{Request, Response, StatusCode};
 use apiserver::{ApiServer, Peer};
 use bytes::Bytes;
@@ -40,7 +38,7 @@ impl Client {
     }
 
     pub(crate) fn of(cluster: &TestCluster, user: UserInfo) -> Self {
-        Self { server: cluster.server().clone(), peer: Peer { identity: Some(Arc::new(user)), ..Peer::default() } }
+        Self { server: cluster.server().clone(), peer: Peer::inside(user) }
     }
 
     pub(crate) fn nobody(cluster: &TestCluster) -> Self {

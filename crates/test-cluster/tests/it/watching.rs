@@ -1,12 +1,15 @@
 //! Watches over both transports.
 
-use futures::TryStreamExt;
+use apiserver::Peer;
+use futures::{StreamExt, TryStreamExt};
 use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api,
     api::{PostParams, WatchEvent, WatchParams},
 };
+use registry::UserInfo;
 use serde_json::{Value, json};
 use test_cluster::TestCluster;
 
@@ -93,4 +96,26 @@ async fn shutting_down_ends_watches() {
     cluster.server().begin_shutdown();
     assert!(body.frame().await.is_none());
     assert_eq!(client.get("/readyz").await.status, 500);
+}
+
+#[tokio::test]
+async fn a_websocket_carries_a_watch() {
+    let cluster = TestCluster::start().await.unwrap();
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let server = cluster.server().clone();
+    let peer = Peer::inside(UserInfo::new("admin", [UserInfo::MASTERS_GROUP]));
+    cluster.supervisor().spawn("connection", async move {
+        let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            let answer = server.handle(request, peer.clone());
+            async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(theirs), service);
+        connection.with_upgrades().await.unwrap();
+    });
+    let url = "ws://localhost/api/v1/namespaces?watch=1";
+    let (mut socket, _) = tokio_tungstenite::client_async(url, ours).await.unwrap();
+    let message = socket.next().await.unwrap().unwrap();
+    let event: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
+    assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("default")));
 }
