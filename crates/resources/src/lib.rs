@@ -15,7 +15,6 @@ pub mod certificates;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
-pub mod events;
 pub mod flowcontrol;
 pub mod networking;
 pub mod node;
@@ -46,7 +45,7 @@ impl Default for Options {
     }
 }
 
-/// Every kind that is stored, in the order of discovery.
+/// Every kind that is stored, in the order of discovery, in the version in which it is stored.
 pub fn all(options: &Options) -> Vec<Arc<dyn Resource>> {
     vec![
         Arc::new(core::ConfigMaps),
@@ -69,7 +68,6 @@ pub fn all(options: &Options) -> Vec<Arc<dyn Resource>> {
         Arc::new(apps::Deployments),
         Arc::new(apps::ReplicaSets),
         Arc::new(apps::StatefulSets),
-        Arc::new(events::Events),
         Arc::new(autoscaling::HorizontalPodAutoscalers),
         Arc::new(batch::CronJobs),
         Arc::new(batch::Jobs),

@@ -21,7 +21,7 @@ const NOT_STORED: &[&str] = &[
     "authorization.k8s.io/v1/SelfSubjectAccessReview",
     "authorization.k8s.io/v1/SelfSubjectRulesReview",
     "authorization.k8s.io/v1/SubjectAccessReview",
-    // Served from the store of autoscaling/v2.
+    // Another spelling of autoscaling/v2.
     "autoscaling/v1/HorizontalPodAutoscaler",
     "autoscaling/v1/Scale",
     "core/v1/APIGroup",
@@ -45,6 +45,8 @@ const NOT_STORED: &[&str] = &[
     "core/v1/Status",
     "core/v1/UpdateOptions",
     "core/v1/WatchEvent",
+    // Another spelling of core events.
+    "events.k8s.io/v1/Event",
     "policy/v1/Eviction",
 ];
 

@@ -1,10 +1,10 @@
-//! Events for the registry, in the core group. Upstream: `pkg/registry/core/event`.
+//! Events for the registry, as they are stored. Upstream: `pkg/registry/core/event`.
 
 mod columns;
 pub mod conversion;
 #[cfg(test)]
 mod tests;
-pub(crate) mod validation;
+pub mod validation;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::core::v1::Event;

@@ -1,14 +1,19 @@
 //! Storage classes for the registry. Upstream: `pkg/registry/storage/storageclass`.
 
+use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::storage::v1::StorageClass;
-use registry::{Column, Info, Strategy};
+use registry::{Column, Info, RequestCx, Strategy};
 use serde_json::json;
 
+use crate::check::{self, Report};
+use crate::core::pod::validation::topology_selector;
 use crate::meta::print;
-use crate::optional::Flag;
+use crate::optional::{Flag, Items, Text};
 
 const DEFAULT: &[&str] =
     &["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
+
+const MAX_PARAMETERS_SIZE: usize = 256 * 1024;
 
 type C = Column<StorageClass>;
 
@@ -24,6 +29,67 @@ impl Strategy for StorageClasses {
         object.reclaim_policy.get_or_insert_with(|| "Delete".to_owned());
         object.volume_binding_mode.get_or_insert_with(|| "Immediate".to_owned());
     }
+
+    fn validate(&self, _cx: &RequestCx, object: &StorageClass) -> ErrorList {
+        validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &StorageClass, old: &StorageClass) -> ErrorList {
+        let mut errors = validate(new);
+        let fixed = "updates to {} are forbidden.";
+        for (name, changed) in [
+            ("parameters", new.parameters.clone().unwrap_or_default() != old.parameters.clone().unwrap_or_default()),
+            ("provisioner", new.provisioner != old.provisioner),
+            ("reclaimPolicy", new.reclaim_policy != old.reclaim_policy),
+        ] {
+            if changed {
+                errors.forbidden(&Path::new(name), fixed.replace("{}", name));
+            }
+        }
+        check::unchanged(
+            &new.volume_binding_mode,
+            &old.volume_binding_mode,
+            &Path::new("volumeBindingMode"),
+            &mut errors,
+        );
+        errors
+    }
+}
+
+fn validate(class: &StorageClass) -> ErrorList {
+    let mut errors = ErrorList::default();
+    let path = Path::new("provisioner");
+    if class.provisioner.is_empty() {
+        errors.required(&path, &class.provisioner);
+    } else {
+        check::qualified_name(&class.provisioner.to_lowercase(), &path, &mut errors);
+    }
+    let path = Path::new("parameters");
+    let mut size = 0;
+    for (key, value) in class.parameters.iter().flatten() {
+        if key.is_empty() {
+            errors.invalid(&path, key, "field can not be empty.");
+        }
+        size += key.len() + value.len();
+    }
+    if size > MAX_PARAMETERS_SIZE {
+        errors.too_long(&path, MAX_PARAMETERS_SIZE);
+    }
+    let policy = class.reclaim_policy.text();
+    if !policy.is_empty() && !matches!(policy, "Delete" | "Retain") {
+        errors.not_supported(&Path::new("reclaimPolicy"), policy, &["Delete", "Retain"]);
+    }
+    let path = Path::new("volumeBindingMode");
+    match class.volume_binding_mode.as_deref() {
+        None => errors.required(&path, ""),
+        Some("Immediate" | "WaitForFirstConsumer") => {}
+        Some(mode) => errors.not_supported(&path, mode, &["Immediate", "WaitForFirstConsumer"]),
+    }
+    let path = Path::new("allowedTopologies");
+    for (index, term) in class.allowed_topologies.items().iter().enumerate() {
+        topology_selector(term, &path.index(index), &mut errors);
+    }
+    errors
 }
 
 static COLUMNS: &[Column<StorageClass>] = &[

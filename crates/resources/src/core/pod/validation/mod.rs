@@ -34,9 +34,9 @@ use crate::optional::{Flag, Items, Text};
 pub(crate) use containers::pull_policy;
 pub(crate) use ephemeral::as_container;
 pub(crate) use resources::quantity_of;
-pub(crate) use scheduling::node_taints;
+pub(crate) use scheduling::{node_taints, topology_selector};
 pub(crate) use status::validate_status_update;
-pub(crate) use subresources::{validate_binding, validate_ephemeral_containers_update, validate_resize};
+pub(crate) use subresources::{validate_ephemeral_containers_update, validate_resize};
 pub(crate) use update::validate_update;
 
 /// What is judged differently depending on where a spec stands and on what was stored before.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use apimachinery::field::{ErrorList, Path};
-use k8s_openapi::api::core::v1::{Binding, Container, Pod, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::annotations::{self, MIRROR};
@@ -184,18 +184,4 @@ fn keep(new: &mut ResourceRequirements, old: &ResourceRequirements) {
     };
     keep(&mut new.limits, &old.limits);
     keep(&mut new.requests, &old.requests);
-}
-
-/// `ValidatePodBinding`.
-pub(crate) fn validate_binding(binding: &Binding) -> ErrorList {
-    let mut errors = ErrorList::default();
-    let path = Path::new("target");
-    let kind = binding.target.kind.text();
-    if !kind.is_empty() && kind != "Node" {
-        errors.not_supported(&path.child("kind"), kind, &["Node", "<empty>"]);
-    }
-    if binding.target.name.text().is_empty() {
-        errors.required(&path.child("name"), "");
-    }
-    errors
 }
