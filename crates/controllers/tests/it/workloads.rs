@@ -1,0 +1,153 @@
+//! Deployments, their pods and the endpoints of their services; jobs.
+
+use api::{
+    apps::v1::{Deployment, ReplicaSet},
+    batch::v1::Job,
+    core::v1::{Endpoints, Event, Pod, Service},
+    discovery::v1::EndpointSlice,
+};
+use serde_json::{Value, json};
+
+use crate::harness::Harness;
+
+pub fn deployment(name: &str, replicas: i32, image: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}},
+                "spec": {"terminationGracePeriodSeconds": 0,
+                    "containers": [{"name": "c", "image": image, "ports": [{"containerPort": 80}]}]}}},
+    })
+}
+
+fn condition(deployment: &Deployment, kind: &str) -> Option<(String, String)> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let condition = conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some((condition.status.clone(), condition.reason.clone().unwrap_or_default()))
+}
+
+pub fn is_complete(deployment: &Deployment, replicas: i32) -> bool {
+    let status = deployment.status.clone().unwrap_or_default();
+    status.observed_generation == deployment.metadata.generation
+        && status.updated_replicas.unwrap_or(0) == replicas
+        && status.available_replicas.unwrap_or(0) == replicas
+        && status.replicas.unwrap_or(0) == replicas
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_rolls_out_and_its_endpoints_follow() -> anyhow::Result<()> {
+    let harness = Harness::start().await?;
+    harness.add_node("node").await?;
+    let service = json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "type": "LoadBalancer",
+        "ports": [{"port": 8086, "targetPort": 80}]}});
+    harness.create::<Service>("default", service).await?;
+    harness.create::<Deployment>("default", deployment("web", 3, "nginx:1")).await?;
+    let done = harness.wait::<Deployment>("default", "web", |web| web.is_some_and(|web| is_complete(web, 3))).await;
+    let web = harness
+        .wait::<Deployment>("default", "web", |web| {
+            web.and_then(|web| condition(web, "Progressing")).is_some_and(|(_, reason)| reason == "NewReplicaSetAvailable")
+        })
+        .await
+        .or(done)
+        .expect("the deployment");
+    assert_eq!(condition(&web, "Available"), Some(("True".into(), "MinimumReplicasAvailable".into())));
+    assert_eq!(web.metadata.annotations.clone().unwrap_or_default()["deployment.kubernetes.io/revision"], "1");
+    harness.wait_all::<EndpointSlice>("default", |slices| ready_endpoints(slices, "web") == 3).await;
+    harness
+        .wait::<Endpoints>("default", "web", |endpoints| {
+            let subsets = endpoints.and_then(|endpoints| endpoints.subsets.clone()).unwrap_or_default();
+            subsets.iter().flat_map(|subset| subset.addresses.iter().flatten()).count() == 3
+        })
+        .await;
+    harness
+        .wait::<Service>("default", "web", |service| {
+            let status = service.and_then(|service| service.status.clone()).unwrap_or_default();
+            let ingress = status.load_balancer.and_then(|balancer| balancer.ingress).unwrap_or_default();
+            ingress.iter().any(|ingress| ingress.ip.as_deref() == Some("192.0.2.7"))
+        })
+        .await;
+
+    // Another image: a second ReplicaSet takes over, the first is kept for rolling back.
+    harness.patch::<Deployment>("default", "web", deployment("web", 3, "nginx:2")).await?;
+    let changed = |web: &Deployment| {
+        web.metadata.annotations.as_ref().is_some_and(|all| all["deployment.kubernetes.io/revision"] == "2")
+    };
+    harness
+        .wait::<Deployment>("default", "web", |web| web.is_some_and(|web| changed(web) && is_complete(web, 3)))
+        .await;
+    let sets = harness.cache::<ReplicaSet>().list_namespace("default");
+    let sizes: Vec<_> = sets.iter().map(|set| set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(-1)).collect();
+    assert_eq!((sizes.len(), sizes.iter().sum::<i32>()), (2, 3), "{sizes:?}");
+
+    // And back, as `kubectl rollout undo` does it.
+    harness.patch::<Deployment>("default", "web", deployment("web", 3, "nginx:1")).await?;
+    harness
+        .wait::<Deployment>("default", "web", |web| {
+            let annotations = web.and_then(|web| web.metadata.annotations.clone()).unwrap_or_default();
+            annotations.get("deployment.kubernetes.io/revision").is_some_and(|revision| revision == "3")
+                && web.is_some_and(|web| is_complete(web, 3))
+        })
+        .await;
+    assert_eq!(harness.cache::<ReplicaSet>().list_namespace("default").len(), 2);
+    harness.wait_all::<EndpointSlice>("default", |slices| ready_endpoints(slices, "web") == 3).await;
+    harness
+        .wait_all::<Event>("default", |events| {
+            let has = |reason: &str| events.iter().any(|event| event.reason.as_deref() == Some(reason));
+            has("ScalingReplicaSet") && has("SuccessfulCreate") && has("SuccessfulDelete")
+        })
+        .await;
+    Ok(())
+}
+
+fn ready_endpoints(slices: &[std::sync::Arc<EndpointSlice>], service: &str) -> usize {
+    let of_service = slices.iter().filter(|slice| {
+        slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name")).map(String::as_str)
+            == Some(service)
+    });
+    of_service
+        .flat_map(|slice| slice.endpoints.iter().flatten())
+        .filter(|endpoint| endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) == Some(true))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_is_deleted_is_replaced() -> anyhow::Result<()> {
+    let harness = Harness::start().await?;
+    harness.add_node("node").await?;
+    harness.create::<Deployment>("default", deployment("web", 2, "nginx:1")).await?;
+    harness.wait::<Deployment>("default", "web", |web| web.is_some_and(|web| is_complete(web, 2))).await;
+    let pods = harness.cache::<Pod>().list_namespace("default");
+    let victim = pods[0].metadata.name.clone().unwrap_or_default();
+    harness.delete::<Pod>("default", &victim, Default::default()).await?;
+    harness
+        .wait_all::<Pod>("default", |pods| {
+            let others = pods.iter().filter(|pod| pod.metadata.name.as_deref() != Some(&victim));
+            others.filter(|pod| api::pod::is_ready(pod)).count() == 2 && pods.len() == 2
+        })
+        .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_completes_and_its_pods_are_let_go() -> anyhow::Result<()> {
+    let harness = Harness::start().await?;
+    harness.add_node("node").await?;
+    let job = json!({"metadata": {"name": "sum"}, "spec": {"completions": 3, "parallelism": 2,
+        "template": {"metadata": {"labels": {"short": ""}},
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
+    harness.create::<Job>("default", job).await?;
+    let job = harness
+        .wait::<Job>("default", "sum", |job| {
+            let status = job.and_then(|job| job.status.clone()).unwrap_or_default();
+            status.conditions.iter().flatten().any(|one| one.type_ == "Complete" && one.status == "True")
+        })
+        .await
+        .expect("the job");
+    assert_eq!(job.status.as_ref().and_then(|status| status.succeeded), Some(3));
+    harness
+        .wait_all::<Pod>("default", |pods| {
+            pods.len() == 3 && pods.iter().all(|pod| pod.metadata.finalizers.as_ref().is_none_or(Vec::is_empty))
+        })
+        .await;
+    Ok(())
+}
