@@ -151,8 +151,7 @@ async fn run(client: &Client, node: &str, pod: &Pod, number: u32) -> Result<(), 
         None => {
             let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
                 "target": {"kind": "Node", "name": node}});
-            let body = serde_json::to_vec(&binding).unwrap_or_default();
-            let _: Value = api.create_subresource("binding", name, &PostParams::default(), body).await?;
+            let _: Value = api.create_subresource("binding", name, &PostParams::default(), &binding).await?;
         }
         Some(bound) if bound != node => {}
         Some(_) if api::pod::is_terminating(pod) => {
