@@ -19,7 +19,6 @@ mod affinity;
 mod chains;
 mod config;
 mod health;
-pub mod load_balancer;
 mod plan;
 mod run;
 mod shadow;
