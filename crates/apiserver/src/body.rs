@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +14,8 @@ use apimachinery::ApiError;
 
 /// Upstream's `MaxRequestBodyBytes`.
 pub(crate) const MAX_REQUEST_BYTES: usize = 3 * 1024 * 1024;
+
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How much of a body that is too large is still read.
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
@@ -74,8 +77,15 @@ impl http_body::Body for Body {
     }
 }
 
-/// Reads a request's body up to the limit.
-pub(crate) async fn read(mut body: RequestBody) -> Result<Bytes, ApiError> {
+/// Reads a request's body up to the limit, in the time that upstream gives a whole request.
+pub(crate) async fn read(body: RequestBody) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(READ_TIMEOUT, read_all(body)).await {
+        Ok(read) => read,
+        Err(_) => Err(ApiError::timeout("request did not complete within the allotted timeout", 0)),
+    }
+}
+
+async fn read_all(mut body: RequestBody) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > MAX_REQUEST_BYTES as u64 {
         drain(body).await;
         return Err(too_large());

@@ -1,6 +1,6 @@
 //! OpenAPI documents, made from the schema on first demand and kept. Upstream: `k8s.io/kube-openapi/pkg/handler` and `handler3`.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use apimachinery::ApiError;
 use arc_swap::ArcSwapOption;
@@ -17,6 +17,9 @@ use crate::{
     server::{ApiServer, Call},
     version::GIT_VERSION,
 };
+
+/// How long documents are kept.
+const KEEP: Duration = Duration::from_secs(120);
 
 /// Documents by name, as long as the served kinds stay the same.
 #[derive(Default)]
@@ -73,6 +76,12 @@ impl OpenApi {
         }
         let made = Arc::new(Made { resources, documents: arc_swap::ArcSwap::default() });
         self.made.store(Some(Arc::clone(&made)));
+        // They are large: who asks again within the time gets them at once, an idle server does not hold them.
+        let keeper = server.clone();
+        server.inner.supervisor.spawn("openapi documents", async move {
+            tokio::time::sleep(KEEP).await;
+            keeper.inner.openapi.made.store(None);
+        });
         made
     }
 }

@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -32,6 +33,9 @@ use crate::{
     request_info::{RequestInfo, parse_query},
     respond::{self, Answer},
 };
+
+/// Requests answered at the same time. Upstream's `--max-requests-inflight` and its mutating sibling together.
+const MAX_IN_FLIGHT: i64 = 600;
 
 /// A running API server. A clone is a reference count.
 #[derive(Clone)]
@@ -159,6 +163,22 @@ impl ApiServerBuilder {
     }
 }
 
+/// One request that is being answered. Long-running ones count only until their body begins.
+struct InFlight(ApiServer);
+
+impl InFlight {
+    fn enter(server: &ApiServer) -> Self {
+        server.inner.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(server.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.inner.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 // === impl Peer ===
 
 impl Peer {
@@ -213,14 +233,25 @@ impl ApiServer {
     /// Answers one request. Never fails: errors are answers too.
     pub fn handle(&self, request: Request<RequestBody>, peer: Peer) -> BoxFuture<'static, Answer> {
         let server = self.clone();
-        async move { server.answer(request, peer).await }.boxed()
+        async move {
+            // A bug in one request must not take the others with it.
+            match AssertUnwindSafe(server.answer(request, peer)).catch_unwind().await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    tracing::error!("a request panicked");
+                    let why = "This request caused apiserver to panic. Look in the logs for details.";
+                    respond::error(&ApiError::internal(why))
+                }
+            }
+        }
+        .boxed()
     }
 
     async fn answer(&self, request: Request<RequestBody>, peer: Peer) -> Answer {
         let start = Instant::now();
-        self.inner.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+        let in_flight = InFlight::enter(self);
         let (mut answer, labels) = self.filtered(request, peer).await;
-        self.inner.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
+        drop(in_flight);
         if let Some(mut labels) = labels {
             labels.code = answer.status().as_u16();
             self.inner.metrics.record(labels, start.elapsed());
@@ -242,6 +273,12 @@ impl ApiServer {
             Ok(user) => user,
             Err(error) => return (respond::error(&error), labels),
         };
+        if self.inner.metrics.in_flight.load(Ordering::Relaxed) > MAX_IN_FLIGHT
+            && !user.in_group(UserInfo::MASTERS_GROUP)
+        {
+            let error = ApiError::too_many_requests("Too many requests, please try again later.", 1);
+            return (respond::error(&error), labels);
+        }
         if let Err(error) = filters::authorize(self, &info, &user).await {
             return (respond::error(&error), labels);
         }

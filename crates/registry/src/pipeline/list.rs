@@ -56,10 +56,8 @@ impl Registry {
             continued(kind, namespace, options)?
         };
         let revision = snapshot.revision();
-        if let Some(name) = selection.exact_name().filter(|_| !namespace.is_empty() || !kind.info().is_namespaced()) {
-            let entry = Key::new(namespace, name).ok().and_then(|key| snapshot.get(&key));
-            let items: Vec<_> = entry.into_iter().filter(|entry| selection.matches(entry.bytes())).collect();
-            return Ok(ListPage::last(revision, Items::Page(items.into_iter())));
+        if let Some(items) = exact(kind, &snapshot, namespace, selection) {
+            return Ok(ListPage::last(revision, items));
         }
         if selects_nothing(selection) {
             return Ok(ListPage::last(revision, Items::Page(Vec::new().into_iter())));
@@ -79,6 +77,14 @@ impl Registry {
         let continue_token = encode(&last, namespace, i64::try_from(revision.0).unwrap_or(i64::MAX));
         Ok(ListPage { revision, continue_token, remaining, items: Items::Page(page.into_iter()) })
     }
+}
+
+/// The one object that can match, where the selection names it: no walk over the others.
+pub(super) fn exact(kind: &Kind, snapshot: &Snapshot, namespace: &str, selection: &Selection) -> Option<Items> {
+    let name = selection.exact_name().filter(|_| !namespace.is_empty() || !kind.info().is_namespaced())?;
+    let entry = Key::new(namespace, name).ok().and_then(|key| snapshot.get(&key));
+    let items: Vec<_> = entry.into_iter().filter(|entry| selection.matches(entry.bytes())).collect();
+    Some(Items::Page(items.into_iter()))
 }
 
 impl ListPage {

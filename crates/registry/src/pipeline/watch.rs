@@ -10,7 +10,10 @@ use apimachinery::ApiError;
 use bytes::Bytes;
 use store::{Entry, Event, EventKind, Filter, Revision, Snapshot, Watch, WatchError};
 
-use super::{Items, Kind, Registry, Selection, list::not_older_than};
+use super::{
+    Items, Kind, Registry, Selection,
+    list::{exact, not_older_than},
+};
 use crate::{canonical, options::ListOptions};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +95,7 @@ impl Registry {
             Err(error) => stream.failed.push_back(watch_error(error, from)),
         }
         if let (Start::Initial { bookmark }, Some(snapshot)) = (start, snapshot) {
-            stream.initial = Some(initial(&snapshot, namespace, selection));
+            stream.initial = Some(initial(kind, &snapshot, namespace, selection));
             stream.initial_end = bookmark.then_some(from);
         }
         Ok(stream)
@@ -120,7 +123,10 @@ impl Start {
     }
 }
 
-fn initial(snapshot: &Snapshot, namespace: &str, selection: Selection) -> Items {
+fn initial(kind: &Kind, snapshot: &Snapshot, namespace: &str, selection: Selection) -> Items {
+    if let Some(items) = exact(kind, snapshot, namespace, &selection) {
+        return items;
+    }
     Items::All { range: snapshot.range(namespace, None), selection }
 }
 
