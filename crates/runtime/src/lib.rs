@@ -18,6 +18,7 @@ mod error;
 mod layout;
 mod loopback;
 mod monitor;
+mod process;
 mod record;
 mod reset;
 mod sandbox;

@@ -85,18 +85,6 @@ pub(crate) fn load_exit(directory: &Path) -> Option<(i32, cri::UnixNanos)> {
     Some((code.parse().ok()?, at.parse().ok()?))
 }
 
-/// The start time of a process in clock ticks since boot; `None` where it does not exist or has ended.
-pub(crate) fn process_start(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may contain anything, so count from its closing parenthesis.
-    let rest = stat.rsplit_once(')')?.1;
-    let mut fields = rest.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
-}
-
 /// Names this boot of the machine.
 pub(crate) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()

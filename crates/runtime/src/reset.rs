@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cgroup::Hierarchies;
 use crate::error::RuntimeError;
 use crate::layout::Layout;
+use crate::process;
 use crate::record::{self, ContainerRecord, RECORD_FILE, SandboxRecord};
 use crate::sandbox;
 
@@ -21,7 +22,7 @@ pub fn reset(root: &Path) -> Result<(), RuntimeError> {
         // What cannot be read has no process that we could name; its files go below.
         if let Ok(Some(record)) = record::load::<ContainerRecord>(&directory.join(RECORD_FILE)) {
             cgroups.kill(&record.cgroup)?;
-            kill_process(record.pid, Some(record.pid_started));
+            process::kill_and_wait(record.pid, Some(record.pid_started));
         }
     }
     for directory in entries(&layout.sandboxes()) {
@@ -65,37 +66,13 @@ fn kill_monitors(layout: &Layout) {
             continue;
         };
         if std::fs::read_link(entry.join("exe")).is_ok_and(|exe| exe.starts_with(&bin)) {
-            kill_process(pid, None);
+            process::kill_and_wait(pid, None);
         }
     }
 }
 
-/// Kills a process, unless the number now belongs to another one, and waits for its end.
-fn kill_process(pid: i32, started: Option<u64>) {
-    use nix::sys::signal::{Signal, kill};
-    let current = record::process_start(pid);
-    if pid <= 0 || current.is_none() || started.is_some_and(|started| current != Some(started)) {
-        return;
-    }
-    let Ok(handle) = open_process(pid) else { return };
-    kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).ok();
-    let mut fds = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&handle), nix::poll::PollFlags::POLLIN)];
-    // A process that a kill does not end within this is stuck in the kernel; the rest is removed all the same.
-    nix::poll::poll(&mut fds, nix::poll::PollTimeout::from(10_000_u16)).ok();
-}
-
 fn kill_named(pid: i32, name: &str) {
     if std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name) {
-        kill_process(pid, None);
+        process::kill_and_wait(pid, None);
     }
-}
-
-#[expect(unsafe_code, reason = "no safe wrapper of pidfd_open")]
-fn open_process(pid: i32) -> nix::Result<std::os::fd::OwnedFd> {
-    use std::os::fd::FromRawFd;
-    // SAFETY: plain numbers.
-    let number = nix::errno::Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
-    let number = i32::try_from(number).map_err(|_| nix::Error::EBADF)?;
-    // SAFETY: the kernel just made this descriptor for us.
-    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(number) })
 }

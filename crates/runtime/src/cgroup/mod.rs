@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Result, RuntimeError};
+use crate::process;
 
 pub(crate) use stats::Usage;
 
@@ -85,26 +86,29 @@ impl Hierarchies {
         groups.map(|group| group.join("cgroup.procs")).filter(|procs| procs.exists()).collect()
     }
 
-    /// Kills every process of a group and of those below it.
+    /// Kills every process of a group and of those below it, and waits until they have ended.
     pub(crate) fn kill(&self, group: &str) -> Result<()> {
-        if let Some(mount) = &self.v2 {
-            let kill = below(mount, group).join("cgroup.kill");
-            if fs::write(&kill, "1").is_ok() {
+        const ROUNDS: usize = 16;
+        let paths = self.groups(group);
+        // The unified hierarchy first, where it has the group: there one write kills all, also what is being forked.
+        let Some(path) = paths.iter().rev().find(|path| path.exists()) else { return Ok(()) };
+        for _ in 0..ROUNDS {
+            let pids = processes(path);
+            if pids.is_empty() {
                 return Ok(());
             }
-        }
-        let Some(group) = self.groups(group).into_iter().find(|group| group.exists()) else { return Ok(()) };
-        let mut pending = vec![group];
-        while let Some(group) = pending.pop() {
-            for pid in fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default().lines() {
-                if let Ok(pid) = pid.parse() {
+            let handles: Vec<_> = pids.iter().filter_map(|pid| process::open(*pid).ok()).collect();
+            if fs::write(path.join("cgroup.kill"), "1").is_err() {
+                for pid in pids {
                     // Gone meanwhile is what we want.
                     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).ok();
                 }
             }
-            pending.extend(child_groups(&group));
+            if !process::wait_all(&handles, process::KILL_PATIENCE) {
+                break;
+            }
         }
-        Ok(())
+        Err(RuntimeError::Invalid(format!("processes of {group} do not end")))
     }
 
     /// Removes a group and those below it, in every hierarchy. Not there is fine; still in use is not.
@@ -187,6 +191,16 @@ pub(crate) fn v2_weight(shares: i64) -> u64 {
 
 fn below(mount: &Path, group: &str) -> PathBuf {
     mount.join(group.trim_start_matches('/'))
+}
+
+fn processes(group: &Path) -> Vec<i32> {
+    let (mut pids, mut pending) = (Vec::new(), vec![group.to_owned()]);
+    while let Some(group) = pending.pop() {
+        let procs = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        pids.extend(procs.lines().filter_map(|pid| pid.parse::<i32>().ok()).filter(|pid| *pid > 0));
+        pending.extend(child_groups(&group));
+    }
+    pids
 }
 
 fn child_groups(group: &Path) -> Vec<PathBuf> {

@@ -1,14 +1,15 @@
 //! Running a further program in a container.
 //!
 //! libcontainer's own way cannot be used: it refuses containers with a seccomp profile. The steps are those of runc's
-//! `setns_init_linux.go`; users, capabilities, limits and the seccomp filter are applied by libcontainer's functions.
+//! `setns_init_linux.go`; users, limits and filters of the node's own are applied by libcontainer's functions.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use libcontainer::capabilities::{drop_privileges, reset_effective};
+use caps::CapSet;
+use libcontainer::capabilities::reset_effective;
 use libcontainer::oci_spec::runtime::{Process, Spec};
 use libcontainer::syscall::syscall::create_syscall;
 use nix::errno::Errno;
@@ -17,8 +18,9 @@ use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork,
 use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
-use super::executable;
-use crate::record;
+use super::seccomp::CachedFilter;
+use super::{executable, privileges};
+use crate::{process, record};
 
 /// What to run and where.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,6 +34,8 @@ pub(crate) struct ExecRequest {
     pub(crate) cgroups: Vec<PathBuf>,
     pub(crate) args: Vec<String>,
     pub(crate) terminal: bool,
+    /// The default seccomp filter, where the container has it.
+    pub(crate) filter: Option<CachedFilter>,
 }
 
 pub(super) fn run(path: &Path, channel: &Channel) -> ExitCode {
@@ -51,14 +55,15 @@ fn exec(path: &Path, channel: &Channel) -> Result<(), String> {
     // Best effort: the directory goes with the container anyway.
     drop(fs::remove_file(path));
     let spec = Spec::load(&request.config).map_err(|e| format!("read configuration: {e}"))?;
-    let process = spec.process().as_ref().ok_or("configuration has no process")?;
-    let target = open_process(request.pid).map_err(step("open process"))?;
-    if record::process_start(request.pid) != Some(request.pid_started) {
+    let settings = spec.process().as_ref().ok_or("configuration has no process")?;
+    let filter = request.filter.as_ref().map(CachedFilter::program).transpose().map_err(|e| e.chain())?;
+    let target = process::open(request.pid).map_err(step("open process"))?;
+    if process::started(request.pid) != Some(request.pid_started) {
         return Err("container is not running".to_owned());
     }
     // What a container can see of us must not be open to it.
     nix::sys::prctl::set_dumpable(false).map_err(step("hide"))?;
-    if let Some(score) = process.oom_score_adj() {
+    if let Some(score) = settings.oom_score_adj() {
         set_oom_score(score);
     }
     for procs in &request.cgroups {
@@ -74,8 +79,8 @@ fn exec(path: &Path, channel: &Channel) -> Result<(), String> {
             Ok(())
         }
         ForkResult::Child => {
-            let message = match become_process(&spec, process, terminal) {
-                Ok(()) => run_program(process, &request.args),
+            let message = match become_process(&spec, settings, terminal, filter.as_deref()) {
+                Ok(()) => run_program(settings, &request.args),
                 Err(message) => message,
             };
             channel.error("start", &message);
@@ -93,7 +98,12 @@ fn run_program(process: &Process, args: &[String]) -> String {
 }
 
 /// Gives up everything that the container's own process does not have either, in runc's order.
-fn become_process(spec: &Spec, process: &Process, terminal: Option<(OwnedFd, OwnedFd)>) -> Result<(), String> {
+fn become_process(
+    spec: &Spec,
+    process: &Process,
+    terminal: Option<(OwnedFd, OwnedFd)>,
+    filter: Option<&[u8]>,
+) -> Result<(), String> {
     let syscall = create_syscall();
     setsid().map_err(step("setsid"))?;
     if let Some((master, slave)) = terminal {
@@ -123,16 +133,30 @@ fn become_process(spec: &Spec, process: &Process, terminal: Option<(OwnedFd, Own
     if let Some(profile) = seccomp.filter(|_| !no_new_privileges) {
         libcontainer::seccomp::initialize_seccomp(profile).map_err(|e| crate::error::chain(&e))?;
     }
-    if let Some(capabilities) = process.capabilities() {
-        drop_privileges(capabilities, &*syscall).map_err(|e| format!("drop capabilities: {e}"))?;
-    }
+    drop_bounding(process).map_err(|e| format!("drop capabilities: {e}"))?;
     if !entered {
         chdir(process.cwd()).map_err(|e| format!("chdir to cwd ({:?}): {}", process.cwd(), e.desc().to_lowercase()))?;
+    }
+    if let Some(program) = filter {
+        return privileges::finish(process, program);
+    }
+    for set in [CapSet::Effective, CapSet::Permitted] {
+        caps::set(None, set, &privileges::bounding(process)).map_err(|e| format!("set capabilities: {e}"))?;
     }
     if let Some(profile) = seccomp.filter(|_| no_new_privileges) {
         libcontainer::seccomp::initialize_seccomp(profile).map_err(|e| crate::error::chain(&e))?;
     }
     Ok(())
+}
+
+/// Nothing executed from here can have more than the container.
+fn drop_bounding(process: &Process) -> Result<(), caps::errors::CapsError> {
+    let wanted = privileges::bounding(process);
+    for capability in caps::read(None, CapSet::Bounding)?.difference(&wanted) {
+        caps::drop(None, CapSet::Bounding, *capability)?;
+    }
+    caps::set(None, CapSet::Inheritable, &caps::CapsHashSet::default())?;
+    caps::clear(None, CapSet::Ambient)
 }
 
 /// Changes the user without losing the capabilities, which are then set one by one.
@@ -155,14 +179,6 @@ fn set_oom_score(score: i32) {
         use std::io::Write;
         drop(write!(file, "{score}"));
     }
-}
-
-#[expect(unsafe_code, reason = "no safe wrapper of pidfd_open")]
-fn open_process(pid: i32) -> nix::Result<OwnedFd> {
-    // SAFETY: plain numbers.
-    let number = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
-    // SAFETY: the kernel just made this descriptor for us.
-    i32::try_from(number).map(|number| unsafe { OwnedFd::from_raw_fd(number) }).map_err(|_| Errno::EBADF)
 }
 
 fn enter_namespaces(process: &OwnedFd) -> nix::Result<()> {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::seccomp::CachedFilter;
+
 pub(crate) const LAUNCH_FILE: &str = "launch.json";
 
 /// See the module.
@@ -26,6 +28,8 @@ pub(crate) struct Launch {
     pub(crate) unified_cgroup: Option<PathBuf>,
     /// Control group v2 that gets a device program.
     pub(crate) device_cgroup: Option<PathBuf>,
+    /// The default seccomp filter, which is not in the configuration but loaded by us.
+    pub(crate) filter: Option<CachedFilter>,
     /// The OCI configuration, still without user, groups, `HOME`.
     pub(crate) spec: serde_json::Value,
 }

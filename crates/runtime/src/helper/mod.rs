@@ -10,6 +10,8 @@ mod exec;
 mod executable;
 mod launch;
 mod overlay;
+mod privileges;
+mod seccomp;
 mod start;
 mod trace;
 
@@ -18,6 +20,7 @@ use std::process::ExitCode;
 
 pub(crate) use exec::ExecRequest;
 pub(crate) use launch::{Identity, ImageMount, Launch};
+pub(crate) use seccomp::CachedFilter;
 
 use channel::Channel;
 

@@ -18,7 +18,7 @@ use nix::unistd::{Gid, Uid, fchown};
 use super::account::{self, Account};
 use super::channel::Channel;
 use super::launch::{LAUNCH_FILE, Launch};
-use super::{executable, overlay, trace};
+use super::{executable, overlay, privileges, trace};
 use crate::cgroup;
 use crate::error::{Result, RuntimeError, chain};
 use crate::record;
@@ -63,19 +63,24 @@ fn start(directory: &Path, channel: &Channel) -> std::result::Result<(), Failure
     make_directories(root.as_fd(), &launch.working_dir)?;
     drop(root);
     complete(&mut launch.spec, &account);
+    let filter = launch.filter.as_ref().map(|filter| filter.program()).transpose()?;
+    if filter.is_some() {
+        privileges::keep_for_filter(&mut launch.spec);
+    }
     let config = directory.join("config.json");
     let bytes = serde_json::to_vec(&launch.spec).map_err(|source| RuntimeError::Record { path: config.clone(), source })?;
     fs::write(&config, bytes).map_err(RuntimeError::io("write", &config))?;
     if !launch.terminal {
         give_streams(&account);
     }
-    create(directory, &launch, &account, channel)
+    create(directory, &launch, &account, filter, channel)
 }
 
 fn create(
     directory: &Path,
     launch: &Launch,
     account: &Account,
+    filter: Option<Vec<u8>>,
     channel: &Channel,
 ) -> std::result::Result<(), Failure> {
     let console = directory.join("console.sock");
@@ -86,7 +91,7 @@ fn create(
     } else {
         None
     };
-    let executor = InContainer { channel: channel.number() };
+    let executor = InContainer { channel: channel.number(), filter };
     let built = ContainerBuilder::new(launch.id.clone(), SyscallType::default())
         .with_executor(executor)
         .with_console_socket(launch.terminal.then_some(&console))
@@ -108,7 +113,7 @@ fn create(
         return Err(error.into());
     }
     let groups: Vec<String> = account.groups.iter().map(u32::to_string).collect();
-    let fields = [pid.to_string(), account.uid.to_string(), account.gid.to_string(), groups.join(",")];
+    let fields = [pid.to_string(), account.uid.to_string(), account.gid.to_string(), groups.join(","), record::now().to_string()];
     channel.ok(&fields, terminal.as_ref());
     // From here the executor in the container reports what goes wrong.
     container.start().map_err(|error| Failure { kind: "start", message: chain(&error) })
@@ -212,13 +217,17 @@ fn receive_terminal(listener: &UnixListener) -> std::io::Result<OwnedFd> {
 #[derive(Clone)]
 struct InContainer {
     channel: i32,
+    filter: Option<Vec<u8>>,
 }
 
 impl Executor for InContainer {
     fn exec(&self, spec: &Spec) -> std::result::Result<(), ExecutorError> {
         let (args, environment) = command(spec);
         let message = match executable::find(args.first().map_or("", String::as_str), &environment) {
-            Ok(path) => executable::execute(&path, &args, &environment),
+            Ok(path) => match self.confine(spec) {
+                Ok(()) => executable::execute(&path, &args, &environment),
+                Err(message) => message,
+            },
             Err(message) => message,
         };
         if let Some(channel) = Channel::inherit(&self.channel.to_string()) {
@@ -240,6 +249,17 @@ impl Executor for InContainer {
         _envs: std::collections::HashMap<String, String>,
     ) -> std::result::Result<(), ExecutorSetEnvsError> {
         Ok(())
+    }
+}
+
+// === impl InContainer ===
+
+impl InContainer {
+    fn confine(&self, spec: &Spec) -> std::result::Result<(), String> {
+        match (&self.filter, spec.process()) {
+            (Some(program), Some(process)) => privileges::finish(process, program),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -73,7 +73,7 @@ impl Runtime {
         self.shared.state.lock().sandboxes.insert(id.clone(), Arc::clone(&sandbox));
         let known = if alive { self.reconnect(&id, &sandbox).await } else { None };
         for container in self.containers_of(&id) {
-            self.adopt_container(&container, known.as_ref());
+            self.adopt_container(&container, known.as_ref()).await;
         }
         tracing::debug!(sandbox = id, alive = known.is_some(), "took over a pod sandbox");
     }
@@ -91,7 +91,7 @@ impl Runtime {
         Some(known.collect())
     }
 
-    fn adopt_container(&self, container: &Arc<Container>, known: Option<&HashMap<String, Known>>) {
+    async fn adopt_container(&self, container: &Arc<Container>, known: Option<&HashMap<String, Known>>) {
         let (id, ended, started) = {
             let record = container.record.lock();
             (record.id.clone(), record.exit.is_some(), record.started_at != 0)
@@ -114,9 +114,7 @@ impl Runtime {
                 if known.is_none() {
                     // Nobody reaps it any more; whatever is left of it must not run on unseen.
                     let group = container.record.lock().cgroup.clone();
-                    if let Err(error) = self.shared.cgroups.kill(&group) {
-                        tracing::warn!(error = error.chain(), container = id, "a lost container cannot be killed");
-                    }
+                    self.kill_group(group).await;
                 }
                 self.container_ended(container, code, at);
             }

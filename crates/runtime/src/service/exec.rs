@@ -140,6 +140,7 @@ impl Runtime {
             cgroups: self.shared.cgroups.procs_files(&record.cgroup),
             args: command.to_vec(),
             terminal,
+            filter: self.shared.filter(&record)?,
         };
         let target = path.clone();
         blocking(move || record::save(&target, &request)).await?;

@@ -121,13 +121,13 @@ impl Runtime {
                         waiter.send(code).ok();
                     }
                 }
-                News::Gone { sandbox } => self.monitor_gone(&sandbox),
+                News::Gone { sandbox } => self.monitor_gone(&sandbox).await,
             }
         }
     }
 
     /// A monitor that dies takes the streams of its containers along, so they are ended too.
-    fn monitor_gone(&self, sandbox_id: &str) {
+    async fn monitor_gone(&self, sandbox_id: &str) {
         let Ok(sandbox) = self.sandbox(sandbox_id) else { return };
         let connected = sandbox.monitor.lock().as_ref().is_some_and(Monitor::is_connected);
         if connected || sandbox.record.lock().stopped {
@@ -136,14 +136,20 @@ impl Runtime {
         for container in self.containers_of(sandbox_id) {
             if container.is_running() {
                 let group = container.record.lock().cgroup.clone();
-                if let Err(error) = self.shared.cgroups.kill(&group) {
-                    tracing::warn!(error = error.chain(), "a container without monitor cannot be killed");
-                }
+                self.kill_group(group).await;
                 let (code, at) = self.recorded_exit(&container).unwrap_or((UNKNOWN_EXIT, record::now()));
                 self.container_ended(&container, code, at);
             }
         }
         tracing::warn!(sandbox = sandbox_id, "the pod's monitor has died");
+    }
+
+    /// Kills what nobody reaps any more.
+    async fn kill_group(&self, group: String) {
+        let cgroups = self.shared.cgroups.clone();
+        if let Err(error) = blocking(move || cgroups.kill(&group)).await {
+            tracing::warn!(error = error.chain(), "a lost container cannot be killed");
+        }
     }
 
     fn recorded_exit(&self, container: &Container) -> Option<(i32, cri::UnixNanos)> {

@@ -8,8 +8,9 @@ use ::images::ImageConfig;
 
 use super::{Container, Runtime, Shared, blocking};
 use crate::error::{Result, RuntimeError};
-use crate::helper::{Identity, ImageMount, Launch};
+use crate::helper::{CachedFilter, Identity, ImageMount, Launch};
 use crate::monitor::Failure;
+use crate::process;
 use crate::record::{self, ContainerRecord, Exit, SandboxRecord};
 use crate::spec::{self, Inputs, Sources};
 
@@ -62,14 +63,15 @@ impl Runtime {
         }
     }
 
-    /// The fields are pid, uid, gid and groups, as the helper found them.
+    /// The fields are pid, uid, gid, groups and time, as the helper has them.
     pub(super) fn container_started(&self, container: &Container, fields: &[String]) {
         let number = |at: usize| fields.get(at).and_then(|field| field.parse::<i64>().ok()).unwrap_or(0);
         let snapshot = {
             let mut record = container.record.lock();
-            record.started_at = record::now();
+            // The helper's clock: a short container has ended before its answer is here.
+            record.started_at = if number(4) > 0 { number(4) } else { record::now() };
             record.pid = i32::try_from(number(0)).unwrap_or(0);
-            record.pid_started = record::process_start(record.pid).unwrap_or(0);
+            record.pid_started = process::started(record.pid).unwrap_or(0);
             let groups = fields.get(3).map(String::as_str).unwrap_or_default();
             record.user = Some((number(1), number(2), groups.split(',').filter_map(|g| g.parse().ok()).collect()));
             record.clone()
@@ -113,6 +115,7 @@ impl Shared {
             cgroup_v2: self.cgroups.is_v2(),
         })?;
         Ok(Launch {
+            filter: self.filter(record)?,
             id: record.id.clone(),
             lower,
             upper: directory.join("upper"),
@@ -127,6 +130,16 @@ impl Shared {
             device_cgroup: self.cgroups.v2_group(&record.cgroup),
             spec,
         })
+    }
+
+    /// The default filter, where the container has it.
+    pub(super) fn filter(&self, record: &ContainerRecord) -> Result<Option<CachedFilter>> {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let Some(profile) = spec::default_filter(&record.config)? else { return Ok(None) };
+        let mut hasher = DefaultHasher::new();
+        profile.to_string().hash(&mut hasher);
+        let path = self.layout.bin().join(format!("seccomp-{:016x}", hasher.finish()));
+        Ok(Some(CachedFilter { profile, path }))
     }
 
     /// Images that are mounted as volumes, each below the private mount, where only the helper mounts it.

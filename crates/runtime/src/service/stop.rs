@@ -6,7 +6,8 @@ use std::time::Duration;
 use cri::{CriError, CriResult};
 use nix::sys::signal::Signal;
 
-use super::{Container, Runtime, UNKNOWN_EXIT};
+use super::{Container, Runtime, UNKNOWN_EXIT, blocking};
+use crate::process;
 use crate::record::{self, Exit};
 
 /// After a kill the end comes at once; this long without it means that the kernel cannot end the process.
@@ -48,9 +49,10 @@ impl Runtime {
         let signalled = self.signal(&record.sandbox_id, &record.id, Signal::SIGKILL as i32).await;
         // Without a pid namespace of its own, the first process's end does not end the others.
         if shares_pids || !signalled {
-            self.shared.cgroups.kill(&record.cgroup)?;
+            let (cgroups, group) = (self.shared.cgroups.clone(), record.cgroup.clone());
+            blocking(move || cgroups.kill(&group)).await?;
         }
-        if !signalled && record::process_start(record.pid) != Some(record.pid_started) {
+        if !signalled && process::started(record.pid) != Some(record.pid_started) {
             // Gone, and nobody saw it go.
             let (code, at) = self.recorded_exit(container).unwrap_or((UNKNOWN_EXIT, record::now()));
             self.set_exit(container, Exit { code, at, reason: "Error".to_owned(), message: String::new() });

@@ -130,7 +130,7 @@ pub(crate) fn build(inputs: &Inputs<'_>) -> Result<Value> {
         "maskedPaths": paths(security.masked_paths.as_deref(), MASKED_PATHS, security.privileged),
         "readonlyPaths": paths(security.readonly_paths.as_deref(), READONLY_PATHS, security.privileged),
     });
-    if let Some(profile) = seccomp::for_container(security, &capabilities)? {
+    if let Some(profile) = seccomp::own_profile(security)? {
         linux["seccomp"] = profile;
     }
     let mut spec = json!({
@@ -144,6 +144,16 @@ pub(crate) fn build(inputs: &Inputs<'_>) -> Result<Value> {
         spec["hostname"] = sandbox.hostname.as_str().into();
     }
     Ok(spec)
+}
+
+/// The default seccomp profile, where the container has it. It is not part of the configuration: see
+/// [`crate::helper::CachedFilter`].
+pub(crate) fn default_filter(container: &ContainerConfig) -> Result<Option<Value>> {
+    let security = &container.security_context;
+    if security.privileged || security.seccomp != Some(SecurityProfile::RuntimeDefault) {
+        return Ok(None);
+    }
+    Ok(Some(seccomp::default_profile(&capabilities::for_container(security)?)))
 }
 
 fn namespaces(inputs: &Inputs<'_>) -> Value {

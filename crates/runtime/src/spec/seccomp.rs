@@ -6,20 +6,16 @@ use serde_json::{Value, json};
 
 use crate::error::{Result, RuntimeError};
 
-/// The filter, or nothing where the container is unconfined.
-pub(super) fn for_container(security: &ContainerSecurityContext, capabilities: &[String]) -> Result<Option<Value>> {
-    if security.privileged {
-        return Ok(None);
-    }
+/// The profile of the node's own that the container asks for.
+pub(super) fn own_profile(security: &ContainerSecurityContext) -> Result<Option<Value>> {
     match &security.seccomp {
-        None | Some(SecurityProfile::Unconfined) => Ok(None),
-        Some(SecurityProfile::RuntimeDefault) => Ok(Some(default_profile(capabilities))),
-        Some(SecurityProfile::Localhost(path)) => {
+        Some(SecurityProfile::Localhost(path)) if !security.privileged => {
             let text = std::fs::read(path).map_err(RuntimeError::io("read seccomp profile", path))?;
             let profile = serde_json::from_slice(&text)
                 .map_err(|source| RuntimeError::Record { path: path.into(), source })?;
             Ok(Some(profile))
         }
+        _ => Ok(None),
     }
 }
 
@@ -89,7 +85,8 @@ const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
 const AF_VSOCK: u64 = 40;
 
-fn default_profile(capabilities: &[String]) -> Value {
+/// The profile for a container with `capabilities`.
+pub(super) fn default_profile(capabilities: &[String]) -> Value {
     let has = |name: &str| capabilities.iter().any(|capability| capability == name);
     let allow = |names: &str| json!({ "names": words(names), "action": "SCMP_ACT_ALLOW" });
     let allow_if = |name: &str, args: Value| json!({ "names": [name], "action": "SCMP_ACT_ALLOW", "args": args });

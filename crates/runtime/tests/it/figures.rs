@@ -15,6 +15,12 @@ fn median(mut values: Vec<Duration>) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn latencies() {
+    measure("seccomp default", Some(SecurityProfile::RuntimeDefault)).await;
+    measure("unconfined", None).await;
+}
+
+async fn measure(title: &str, seccomp: Option<SecurityProfile>) {
+    println!("{title}");
     let pod = Pod::start().await;
     let (mut sandbox, mut create, mut start, mut exec, mut stop, mut remove, mut gone) =
         (vec![], vec![], vec![], vec![], vec![], vec![], vec![]);
@@ -31,7 +37,7 @@ async fn latencies() {
         let id = pod.runtime.run_pod_sandbox(&config).await.expect("sandbox");
         lap(&mut sandbox);
         let mut container = Pod::shell("exec sleep 1000");
-        container.security_context.seccomp = Some(SecurityProfile::RuntimeDefault);
+        container.security_context.seccomp = seccomp.clone();
         let container = pod.runtime.create_container(&id, &container, &config).await.expect("create");
         lap(&mut create);
         pod.runtime.start_container(&container).await.expect("start");
