@@ -39,7 +39,10 @@ pub(crate) fn admit(config: &Config, load: &Load<'_>, pod: &Pod) -> Result<(), R
     }
     if let Some(node) = load.node {
         if !node_matches(node, pod) {
-            return Err(refusal("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned()));
+            return Err(refusal(
+                "NodeAffinity",
+                "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned(),
+            ));
         }
     }
     if let Some(name) = spec.node_name.as_deref().filter(|name| *name != config.node_name) {
@@ -62,7 +65,8 @@ fn fits(config: &Config, load: &Load<'_>, pod: &Pod) -> Result<(), Refusal> {
         if asked.sign() <= 0 {
             continue;
         }
-        let used = load.pods.iter().fold(Quantity::ZERO, |sum, other| sum.plus(&qos::pod_total(other, &name, qos::request)));
+        let used =
+            load.pods.iter().fold(Quantity::ZERO, |sum, other| sum.plus(&qos::pod_total(other, &name, qos::request)));
         let capacity = load.allocatable.get(&name).copied().unwrap_or(Quantity::ZERO);
         if used.plus(&asked) > capacity {
             let figure = |quantity: &Quantity| if name == "cpu" { quantity.milli_value() } else { quantity.value() };
@@ -112,7 +116,8 @@ fn taken_port(others: &[std::sync::Arc<Pod>], pod: &Pod) -> Option<i32> {
 
 fn host_ports(pod: &Pod) -> Vec<(i32, String, String)> {
     let Some(spec) = &pod.spec else { return Vec::new() };
-    let sidecars = spec.init_containers.iter().flatten().filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let sidecars =
+        spec.init_containers.iter().flatten().filter(|container| container.restart_policy.as_deref() == Some("Always"));
     let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
     ports
         .filter_map(|port| {
@@ -135,7 +140,9 @@ fn node_matches(node: &Node, pod: &Pod) -> bool {
         .and_then(|affinity| affinity.node_affinity.as_ref())
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
     let name = node.metadata.name.as_deref().unwrap_or_default();
-    selected && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| term_matches(term, labels, name)))
+    selected
+        && required
+            .is_none_or(|required| required.node_selector_terms.iter().any(|term| term_matches(term, labels, name)))
 }
 
 fn term_matches(term: &NodeSelectorTerm, labels: &BTreeMap<String, String>, name: &str) -> bool {
@@ -144,8 +151,12 @@ fn term_matches(term: &NodeSelectorTerm, labels: &BTreeMap<String, String>, name
     if expressions.is_empty() && fields.is_empty() {
         return false;
     }
-    expressions.iter().all(|requirement| requirement_matches(requirement, labels.get(&requirement.key).map(String::as_str)))
-        && fields.iter().all(|requirement| requirement_matches(requirement, (requirement.key == "metadata.name").then_some(name)))
+    expressions
+        .iter()
+        .all(|requirement| requirement_matches(requirement, labels.get(&requirement.key).map(String::as_str)))
+        && fields
+            .iter()
+            .all(|requirement| requirement_matches(requirement, (requirement.key == "metadata.name").then_some(name)))
 }
 
 fn requirement_matches(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
@@ -184,7 +195,8 @@ mod tests {
             ("pods".to_owned(), "3".parse().unwrap()),
         ]);
         let others: Vec<_> = others.iter().map(|spec| Arc::new(pod(spec.clone()))).collect();
-        let node: Node = serde_json::from_value(json!({"metadata": {"name": "node", "labels": {"zone": "a"}}})).unwrap();
+        let node: Node =
+            serde_json::from_value(json!({"metadata": {"name": "node", "labels": {"zone": "a"}}})).unwrap();
         let load = Load { allocatable: &allocatable, pods: &others, node: Some(&node) };
         admit(&config, &load, &pod(spec)).map_err(|refusal| format!("{}: {}", refusal.reason, refusal.message))
     }
@@ -206,20 +218,26 @@ mod tests {
 
     #[test]
     fn labels_must_match() {
-        assert!(check(json!({"containers": [], "nodeSelector": {"zone": "b"}}), &[]).unwrap_err().starts_with("NodeAffinity"));
+        assert!(
+            check(json!({"containers": [], "nodeSelector": {"zone": "b"}}), &[])
+                .unwrap_err()
+                .starts_with("NodeAffinity")
+        );
         assert_eq!(check(json!({"containers": [], "nodeSelector": {"zone": "a"}}), &[]), Ok(()));
     }
 
     #[test]
     fn host_ports_must_be_free() {
-        let with = |port: i32| json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": port}]}]});
+        let with =
+            |port: i32| json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": port}]}]});
         assert!(check(with(8080), &[with(8080)]).unwrap_err().starts_with("NodePorts"));
         assert_eq!(check(with(8080), &[with(8081)]), Ok(()));
     }
 
     #[test]
     fn unsafe_sysctls_are_refused() {
-        let with = |name: &str| json!({"containers": [], "securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
+        let with =
+            |name: &str| json!({"containers": [], "securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
         assert_eq!(check(with("net.ipv4.tcp_syncookies"), &[]), Ok(()));
         assert_eq!(
             check(with("kernel.msgmax"), &[]).unwrap_err(),

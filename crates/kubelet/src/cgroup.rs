@@ -39,8 +39,12 @@ impl Cgroups {
                 Some("cgroup") => {
                     let options = after.nth(1).unwrap_or_default();
                     let controllers: Vec<_> = options.split(',').map(str::to_owned).collect();
-                    let seen = |controller: &str| found.v1.iter().any(|(own, _)| own.iter().any(|own| own == controller));
-                    if ["cpu", "memory", "pids"].iter().any(|name| controllers.iter().any(|own| own == name) && !seen(name)) {
+                    let seen =
+                        |controller: &str| found.v1.iter().any(|(own, _)| own.iter().any(|own| own == controller));
+                    if ["cpu", "memory", "pids"]
+                        .iter()
+                        .any(|name| controllers.iter().any(|own| own == name) && !seen(name))
+                    {
                         found.v1.push((controllers, path));
                     }
                 }

@@ -135,7 +135,13 @@ fn from_source(
             None | Some("") => container,
             Some(name) => find_container(pod, name).ok_or_else(|| EnvError::Container(name.to_owned()))?,
         };
-        return resource_value(target, &resource.resource, resource.divisor.as_ref().map(|divisor| divisor.0.as_str()), facts).map(Some);
+        return resource_value(
+            target,
+            &resource.resource,
+            resource.divisor.as_ref().map(|divisor| divisor.0.as_str()),
+            facts,
+        )
+        .map(Some);
     }
     if let Some(reference) = &source.config_map_key_ref {
         let optional = reference.optional == Some(true);
@@ -239,7 +245,12 @@ fn go_quote(text: &str) -> String {
 }
 
 /// A container's resource for `resourceFieldRef`, divided and rounded up.
-pub(crate) fn resource_value(container: &Container, resource: &str, divisor: Option<&str>, facts: &Facts) -> Result<String, EnvError> {
+pub(crate) fn resource_value(
+    container: &Container,
+    resource: &str,
+    divisor: Option<&str>,
+    facts: &Facts,
+) -> Result<String, EnvError> {
     let unsupported = || EnvError::Resource(resource.to_owned());
     let (kind, name) = resource.split_once('.').ok_or_else(unsupported)?;
     let resources = container.resources.as_ref();
@@ -311,7 +322,8 @@ fn service_environment(pod: &Pod, services: &[Arc<Service>]) -> Ordered {
     let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
     let mut chosen: BTreeMap<&str, &Service> = BTreeMap::new();
     for service in services {
-        let (own_namespace, name) = (service.metadata.namespace.as_deref(), service.metadata.name.as_deref().unwrap_or_default());
+        let (own_namespace, name) =
+            (service.metadata.namespace.as_deref(), service.metadata.name.as_deref().unwrap_or_default());
         let ip = service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()).unwrap_or_default();
         if ip.is_empty() || ip == "None" {
             continue;
@@ -335,7 +347,10 @@ fn service_environment(pod: &Pod, services: &[Arc<Service>]) -> Ordered {
         }
         for port in ports {
             if let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) {
-                env.set(format!("{prefix}_SERVICE_PORT_{}", name.to_uppercase().replace('-', "_")), port.port.to_string());
+                env.set(
+                    format!("{prefix}_SERVICE_PORT_{}", name.to_uppercase().replace('-', "_")),
+                    port.port.to_string(),
+                );
             }
         }
         for (position, port) in ports.iter().enumerate() {
@@ -452,9 +467,14 @@ mod tests {
 
     #[test]
     fn missing_objects_are_named() {
-        let from = |source: serde_json::Value| render(pod(json!({"name": "c", "env": [{"name": "A", "valueFrom": source}]})), &objects(), &[]);
+        let from = |source: serde_json::Value| {
+            render(pod(json!({"name": "c", "env": [{"name": "A", "valueFrom": source}]})), &objects(), &[])
+        };
         assert_eq!(from(json!({"secretKeyRef": {"name": "s", "key": "k"}})), "error: secret \"s\" not found");
-        assert_eq!(from(json!({"configMapKeyRef": {"name": "m", "key": "no"}})), "error: couldn't find key no in ConfigMap ns/m");
+        assert_eq!(
+            from(json!({"configMapKeyRef": {"name": "m", "key": "no"}})),
+            "error: couldn't find key no in ConfigMap ns/m"
+        );
         assert_eq!(from(json!({"configMapKeyRef": {"name": "m", "key": "no", "optional": true}})), "");
         assert_eq!(from(json!({"configMapKeyRef": {"name": "m", "key": "k"}})), "A=v\n");
     }

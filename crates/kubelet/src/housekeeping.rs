@@ -64,7 +64,12 @@ async fn collect_images(shared: &Shared, unused: &mut HashMap<String, Instant>) 
     let idle: Vec<_> = images
         .iter()
         .filter(|image| !image.pinned)
-        .filter(|image| !std::iter::once(&image.id).chain(&image.repo_tags).chain(&image.repo_digests).any(|name| used.contains(name.as_str())))
+        .filter(|image| {
+            !std::iter::once(&image.id)
+                .chain(&image.repo_tags)
+                .chain(&image.repo_digests)
+                .any(|name| used.contains(name.as_str()))
+        })
         .collect();
     let ids: HashSet<&str> = idle.iter().map(|image| image.id.as_str()).collect();
     unused.retain(|id, _| ids.contains(id.as_str()));
@@ -78,7 +83,8 @@ async fn collect_images(shared: &Shared, unused: &mut HashMap<String, Instant>) 
     if percent < u64::from(shared.config.image_gc_high) {
         return;
     }
-    let goal = percent.saturating_sub(u64::from(shared.config.image_gc_low)) * total * stat.fragment_size() as u64 / 100;
+    let goal =
+        percent.saturating_sub(u64::from(shared.config.image_gc_low)) * total * stat.fragment_size() as u64 / 100;
     let mut freed = 0;
     let mut candidates = idle;
     candidates.sort_by_key(|image| unused.get(&image.id).copied());
@@ -86,7 +92,8 @@ async fn collect_images(shared: &Shared, unused: &mut HashMap<String, Instant>) 
         if freed >= goal {
             break;
         }
-        let old_enough = unused.get(&image.id).is_some_and(|since| now.duration_since(*since) >= shared.config.image_minimum_age);
+        let old_enough =
+            unused.get(&image.id).is_some_and(|since| now.duration_since(*since) >= shared.config.image_minimum_age);
         if !old_enough {
             continue;
         }
@@ -110,7 +117,10 @@ fn images_in_use(shared: &Shared) -> BTreeSet<String> {
         }
         let status = view.pod.status.as_ref();
         let statuses = status.into_iter().flat_map(|status| {
-            [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses].into_iter().flatten().flatten()
+            [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses]
+                .into_iter()
+                .flatten()
+                .flatten()
         });
         for status in statuses {
             used.insert(status.image.clone());

@@ -4,7 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use cri::{ContainerEventKind, ContainerFilter, ContainerState, ImageService, PodSandboxFilter, PodSandboxState, RuntimeService};
+use cri::{
+    ContainerEventKind, ContainerFilter, ContainerState, ImageService, PodSandboxFilter, PodSandboxState,
+    RuntimeService,
+};
 use informer::{Cache, Caches, Change, EventKind, ObjectKey, Recorder, Selection};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::Client;
@@ -145,7 +148,12 @@ async fn follow_pods(shared: Arc<Shared>, _caches: Caches, cache: Cache<Pod>, mu
     }
 }
 
-fn take_change(shared: &Arc<Shared>, uids: &mut HashMap<ObjectKey, String>, leftovers: &mut Leftovers, change: Change<Pod>) {
+fn take_change(
+    shared: &Arc<Shared>,
+    uids: &mut HashMap<ObjectKey, String>,
+    leftovers: &mut Leftovers,
+    change: Change<Pod>,
+) {
     let new_uid = change.new.as_ref().and_then(|pod| pod.metadata.uid.clone());
     if let Some(old) = uids.get(&change.key).filter(|old| new_uid.as_ref() != Some(*old)) {
         if let Some(entry) = shared.pods.get(old) {
@@ -184,7 +192,8 @@ fn begin(shared: &Arc<Shared>, pod: Arc<Pod>, uid: String, leftover: Leftover) {
             refusal = Some((refused.reason, message));
         }
     }
-    let terminal = pod.status.as_ref().is_some_and(|status| matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")));
+    let terminal =
+        pod.status.as_ref().is_some_and(|status| matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")));
     let entry = Arc::new(PodEntry {
         uid,
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
@@ -220,7 +229,10 @@ fn adopt(shared: &Arc<Shared>, pod: &Arc<Pod>, leftover: Leftover) -> Adopted {
         .iter()
         .filter(|status| matches!(status.state, ContainerState::Running | ContainerState::Exited))
         // A process without its sandbox is of no use; it ends with the clean-up of its sandbox.
-        .filter(|status| status.state == ContainerState::Exited || sandbox.as_ref().is_some_and(|sandbox| sandbox.id == status.sandbox_id))
+        .filter(|status| {
+            status.state == ContainerState::Exited
+                || sandbox.as_ref().is_some_and(|sandbox| sandbox.id == status.sandbox_id)
+        })
         .map(|status| AdoptedContainer {
             name: status.metadata.name.clone(),
             attempt: status.metadata.attempt,
@@ -249,7 +261,8 @@ fn remove_orphans(shared: &Arc<Shared>, leftovers: Leftovers) {
         let config = shared.config.clone();
         let cgroups = shared.cgroups.clone();
         let pods: HashSet<String> = shared.pods.all().iter().map(|entry| entry.uid.clone()).chain(known).collect();
-        let sweep = tokio::task::spawn_blocking(move || housekeeping::remove_stale_files(&config, &cgroups, &pods)).await;
+        let sweep =
+            tokio::task::spawn_blocking(move || housekeeping::remove_stale_files(&config, &cgroups, &pods)).await;
         if let Err(error) = sweep {
             tracing::warn!(%error, "stale files not removed");
         }

@@ -129,8 +129,11 @@ where
         entries.retain(|_, entry| entry.strong_count() > 0);
         // A set of caches of its own, so that the watch ends with the last pod that needs it.
         let caches = Caches::new(self.client.clone(), &self.supervisor);
-        let selection =
-            Selection { namespace: namespace.to_owned(), fields: format!("metadata.name={name}"), labels: String::new() };
+        let selection = Selection {
+            namespace: namespace.to_owned(),
+            fields: format!("metadata.name={name}"),
+            labels: String::new(),
+        };
         let cache = caches.selected::<K>(selection);
         let interested = Arc::new(Mutex::new(vec![Arc::downgrade(mailbox)]));
         let forwarder = self.supervisor.spawn_guarded("object-changes", forward(cache.clone(), interested.clone()));

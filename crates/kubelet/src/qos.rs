@@ -109,7 +109,12 @@ pub(crate) fn quota(milli_cpu: i64) -> Option<i64> {
 }
 
 /// A container's limits for the runtime.
-pub(crate) fn container_resources(pod: &Pod, container: &Container, memory_capacity: i64, pids_limit: Option<i64>) -> LinuxResources {
+pub(crate) fn container_resources(
+    pod: &Pod,
+    container: &Container,
+    memory_capacity: i64,
+    pids_limit: Option<i64>,
+) -> LinuxResources {
     let resources = container.resources.as_ref();
     let cpu_quota = quota(limit(resources, "cpu").milli_value());
     let memory = limit(resources, "memory").value();
@@ -171,7 +176,8 @@ pub(crate) fn pod_total(pod: &Pod, name: &str, of: fn(Option<&ResourceRequiremen
             return own.plus(&overhead);
         }
     }
-    let mut sum = spec.containers.iter().fold(Quantity::ZERO, |sum, container| sum.plus(&of(container.resources.as_ref(), name)));
+    let mut sum =
+        spec.containers.iter().fold(Quantity::ZERO, |sum, container| sum.plus(&of(container.resources.as_ref(), name)));
     let mut sidecars = Quantity::ZERO;
     let mut peak = Quantity::ZERO;
     for container in spec.init_containers.iter().flatten() {
@@ -192,16 +198,21 @@ mod tests {
     use super::*;
 
     fn pod(containers: serde_json::Value) -> Pod {
-        serde_json::from_value(serde_json::json!({"metadata": {"uid": "u"}, "spec": {"containers": containers}})).unwrap()
+        serde_json::from_value(serde_json::json!({"metadata": {"uid": "u"}, "spec": {"containers": containers}}))
+            .unwrap()
     }
 
     #[test]
     fn classes() {
-        let of = |resources: serde_json::Value| class_of(&pod(serde_json::json!([{"name": "a", "resources": resources}])));
+        let of =
+            |resources: serde_json::Value| class_of(&pod(serde_json::json!([{"name": "a", "resources": resources}])));
         assert_eq!(of(serde_json::json!({})), BEST_EFFORT);
         assert_eq!(of(serde_json::json!({"requests": {"cpu": "1"}})), BURSTABLE);
         assert_eq!(of(serde_json::json!({"limits": {"cpu": "1", "memory": "1Gi"}})), GUARANTEED);
-        assert_eq!(of(serde_json::json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})), BURSTABLE);
+        assert_eq!(
+            of(serde_json::json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})),
+            BURSTABLE
+        );
         assert_eq!(of(serde_json::json!({"requests": {"example.com/gpu": "1"}})), BEST_EFFORT);
     }
 

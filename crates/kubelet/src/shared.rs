@@ -107,7 +107,10 @@ impl Pods {
         let entries = self.entries.read();
         let mut same = entries.values().filter(|entry| entry.namespace == namespace && entry.name == name);
         // A successor of the same name can exist while its predecessor is still coming down.
-        same.clone().find(|entry| entry.view.read().pod.metadata.deletion_timestamp.is_none()).or_else(|| same.next()).cloned()
+        same.clone()
+            .find(|entry| entry.view.read().pod.metadata.deletion_timestamp.is_none())
+            .or_else(|| same.next())
+            .cloned()
     }
 
     pub(crate) fn insert(&self, entry: Arc<PodEntry>) {

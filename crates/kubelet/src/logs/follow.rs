@@ -52,7 +52,11 @@ pub(crate) async fn stream(mut source: Source, options: LogOptions, sender: mpsc
     }
 }
 
-async fn run(source: &mut Source, options: LogOptions, sender: &mpsc::Sender<Result<Bytes, io::Error>>) -> io::Result<()> {
+async fn run(
+    source: &mut Source,
+    options: LogOptions,
+    sender: &mpsc::Sender<Result<Bytes, io::Error>>,
+) -> io::Result<()> {
     let follow = options.follow;
     let watch = if follow { Some(watch_directory(&source.path)?) } else { None };
     let mut file = std::fs::File::open(&source.path)?;
@@ -199,7 +203,10 @@ mod tests {
         assert_eq!(read(LogOptions { limit_bytes: Some(5), ..LogOptions::default() }).await, "one\nt");
         assert_eq!(read(LogOptions { stdout_only: Some(false), ..LogOptions::default() }).await, "two\n");
         let since = Some("2024-01-01T00:00:03Z".parse().unwrap());
-        assert_eq!(read(LogOptions { since, timestamps: true, ..LogOptions::default() }).await, "2024-01-01T00:00:03Z three\n");
+        assert_eq!(
+            read(LogOptions { since, timestamps: true, ..LogOptions::default() }).await,
+            "2024-01-01T00:00:03Z three\n"
+        );
     }
 
     #[tokio::test]
@@ -210,7 +217,14 @@ mod tests {
         let (changes, changed) = watch::channel(0);
         let ended = Arc::new(AtomicBool::new(false));
         let (out, mut chunks) = mpsc::channel(8);
-        let source = Source { path: path.clone(), changed, ended: Box::new({ let ended = ended.clone(); move || ended.load(Ordering::SeqCst) }) };
+        let source = Source {
+            path: path.clone(),
+            changed,
+            ended: Box::new({
+                let ended = ended.clone();
+                move || ended.load(Ordering::SeqCst)
+            }),
+        };
         let reading = stream(source, LogOptions { follow: true, ..LogOptions::default() }, out);
         let writing = async {
             assert_eq!(chunks.recv().await.unwrap().unwrap(), "one\n");

@@ -34,7 +34,9 @@ impl LogOptions {
                 "follow" => options.follow = flag(value),
                 "previous" => options.previous = flag(value),
                 "timestamps" => options.timestamps = flag(value),
-                "tailLines" | "tail" if value != "all" && !value.is_empty() => options.tail_lines = Some(positive(number()?, 0)?),
+                "tailLines" | "tail" if value != "all" && !value.is_empty() => {
+                    options.tail_lines = Some(positive(number()?, 0)?)
+                }
                 "limitBytes" if !value.is_empty() => options.limit_bytes = Some(positive(number()?, 1)?),
                 "sinceSeconds" if !value.is_empty() => since_seconds = Some(positive(number()?, 1)?),
                 "sinceTime" if !value.is_empty() => options.since = Some(value.parse().map_err(|_| bad(name, value))?),
@@ -63,7 +65,11 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<LogOptions, OptionsError> {
-        let query: Vec<_> = text.split('&').filter_map(|pair| pair.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+        let query: Vec<_> = text
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .collect();
         LogOptions::parse(&query, Timestamp::from_second(100).unwrap())
     }
 

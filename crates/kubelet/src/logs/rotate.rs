@@ -11,7 +11,9 @@ use jiff::Timestamp;
 pub(crate) enum Rotation {
     NotNeeded,
     /// Renamed; the runtime has to open the file anew. `undo` is the new name, in case it cannot.
-    Rotated { renamed: PathBuf },
+    Rotated {
+        renamed: PathBuf,
+    },
 }
 
 /// Rotates the file if it is too large, keeping `max_files` files including the new one.

@@ -85,9 +85,13 @@ mod tests {
     fn transitions_are_dated() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let first = conditions(&Measured::default(), &[], at(1));
-        let second = conditions(&Measured { runtime_error: Some("x".to_owned()), ..Measured::default() }, &first, at(9));
+        let second =
+            conditions(&Measured { runtime_error: Some("x".to_owned()), ..Measured::default() }, &first, at(9));
         let show = |list: &[NodeCondition]| {
-            list.iter().map(|c| format!("{}={}@{}", c.type_, c.status, c.last_transition_time.as_ref().unwrap().0.as_second())).collect::<Vec<_>>().join(" ")
+            list.iter()
+                .map(|c| format!("{}={}@{}", c.type_, c.status, c.last_transition_time.as_ref().unwrap().0.as_second()))
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         assert_eq!(show(&first), "MemoryPressure=False@1 DiskPressure=False@1 PIDPressure=False@1 Ready=True@1");
         assert_eq!(show(&second), "MemoryPressure=False@1 DiskPressure=False@1 PIDPressure=False@1 Ready=False@9");
@@ -95,7 +99,8 @@ mod tests {
 
     #[test]
     fn pressure() {
-        let measured = Measured { memory_available: Some(1 << 20), disk: Some((1 << 30, 100 << 30)), ..Measured::default() };
+        let measured =
+            Measured { memory_available: Some(1 << 20), disk: Some((1 << 30, 100 << 30)), ..Measured::default() };
         let list = conditions(&measured, &[], Timestamp::UNIX_EPOCH);
         assert_eq!((list[0].status.as_str(), list[1].status.as_str()), ("True", "True"));
     }

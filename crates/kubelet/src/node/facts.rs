@@ -79,8 +79,13 @@ fn huge_pages() -> Vec<(String, Quantity)> {
     let mut found = Vec::new();
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let kib = name.strip_prefix("hugepages-").and_then(|rest| rest.strip_suffix("kB")).and_then(|text| text.parse::<i64>().ok());
-        let count = std::fs::read_to_string(entry.path().join("nr_hugepages")).ok().and_then(|text| text.trim().parse::<i64>().ok());
+        let kib = name
+            .strip_prefix("hugepages-")
+            .and_then(|rest| rest.strip_suffix("kB"))
+            .and_then(|text| text.parse::<i64>().ok());
+        let count = std::fs::read_to_string(entry.path().join("nr_hugepages"))
+            .ok()
+            .and_then(|text| text.trim().parse::<i64>().ok());
         if let (Some(kib), Some(count)) = (kib, count) {
             let size = Quantity::from_units(kib * 1024, Format::BinarySi);
             found.push((format!("hugepages-{size}"), Quantity::from_units(count * kib * 1024, Format::BinarySi)));
@@ -98,7 +103,11 @@ fn system_info(config: &Config, (runtime, version): &(String, String)) -> NodeSy
         .map(|name| name.trim_matches('"').to_owned())
         .unwrap_or_else(|| "Linux".to_owned());
     let machine_id = read("/etc/machine-id");
-    let uuid = if Path::new("/sys/class/dmi/id/product_uuid").exists() { read("/sys/class/dmi/id/product_uuid") } else { String::new() };
+    let uuid = if Path::new("/sys/class/dmi/id/product_uuid").exists() {
+        read("/sys/class/dmi/id/product_uuid")
+    } else {
+        String::new()
+    };
     NodeSystemInfo {
         machine_id: machine_id.clone(),
         system_uuid: if uuid.is_empty() { machine_id } else { uuid },

@@ -51,13 +51,14 @@ async fn renew(shared: &Shared, leases: &Api<Lease>, held: Option<Lease>) -> Res
             leases.replace(name, &PostParams::default(), &lease).await
         }
         None => {
-            let owner = shared.node.list().first().and_then(|node| node.metadata.uid.clone()).map(|uid| OwnerReference {
-                api_version: "v1".to_owned(),
-                kind: "Node".to_owned(),
-                name: name.clone(),
-                uid,
-                ..OwnerReference::default()
-            });
+            let owner =
+                shared.node.list().first().and_then(|node| node.metadata.uid.clone()).map(|uid| OwnerReference {
+                    api_version: "v1".to_owned(),
+                    kind: "Node".to_owned(),
+                    name: name.clone(),
+                    uid,
+                    ..OwnerReference::default()
+                });
             let lease = Lease {
                 metadata: ObjectMeta {
                     name: Some(name.clone()),

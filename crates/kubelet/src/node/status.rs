@@ -7,7 +7,9 @@ use std::time::Duration;
 use apimachinery::Quantity;
 use informer::{Backoff, EventKind};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, ObjectReference};
+use k8s_openapi::api::core::v1::{
+    ContainerImage, Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, ObjectReference,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
@@ -60,7 +62,12 @@ impl Keeper {
     fn event(&self, reason: &str, message: &str) {
         let name = &self.shared.config.node_name;
         // Upstream names the node as its own UID.
-        let about = ObjectReference { kind: Some("Node".to_owned()), name: Some(name.clone()), uid: Some(name.clone()), ..ObjectReference::default() };
+        let about = ObjectReference {
+            kind: Some("Node".to_owned()),
+            name: Some(name.clone()),
+            uid: Some(name.clone()),
+            ..ObjectReference::default()
+        };
         self.shared.recorder.event(&about, EventKind::Normal, reason, message);
     }
 
@@ -79,7 +86,10 @@ impl Keeper {
                 )])),
                 ..ObjectMeta::default()
             },
-            spec: Some(NodeSpec { taints: Some(self.shared.config.taints.clone()).filter(|taints| !taints.is_empty()), ..NodeSpec::default() }),
+            spec: Some(NodeSpec {
+                taints: Some(self.shared.config.taints.clone()).filter(|taints| !taints.is_empty()),
+                ..NodeSpec::default()
+            }),
             status: Some(status.clone()),
         };
         match self.nodes().create(&PostParams::default(), &node).await {
@@ -143,8 +153,11 @@ impl Keeper {
             runtime_error: self.shared.runtime.status().await.err().map(|error| error.to_string()),
         };
         self.conditions = conditions(&measured, &self.conditions, now);
-        let mut addresses: Vec<_> =
-            config.node_ips.iter().map(|ip| NodeAddress { type_: "InternalIP".to_owned(), address: ip.to_string() }).collect();
+        let mut addresses: Vec<_> = config
+            .node_ips
+            .iter()
+            .map(|ip| NodeAddress { type_: "InternalIP".to_owned(), address: ip.to_string() })
+            .collect();
         addresses.push(NodeAddress { type_: "Hostname".to_owned(), address: config.hostname.clone() });
         let quantities = |map: &BTreeMap<String, Quantity>| {
             Some(map.iter().map(|(name, quantity)| (name.clone(), ApiQuantity(quantity.to_string()))).collect())

@@ -46,7 +46,11 @@ pub(crate) enum Image {
     Ensuring,
     Ready(ImageReady),
     /// Not to be had; tried again at `retry`. From `settle` on it counts as backing off.
-    Failed { settle: Option<Timestamp>, retry: Timestamp, error: String },
+    Failed {
+        settle: Option<Timestamp>,
+        retry: Timestamp,
+        error: String,
+    },
 }
 
 /// An image that is on the node.
@@ -64,7 +68,9 @@ pub(crate) enum Run {
     /// Create and start are under way.
     Starting,
     /// Could not be created; tried again then.
-    StartFailed { retry: Timestamp },
+    StartFailed {
+        retry: Timestamp,
+    },
     Running(Alive),
     Ended(Ended),
 }
@@ -192,7 +198,9 @@ impl Container {
     /// It runs, its post-start hook returned and its startup probe (if any) passed.
     pub(crate) fn started(&self) -> bool {
         let hook = matches!(self.post_start, Hook::Absent | Hook::Done);
-        self.alive().is_some() && hook && self.probes.iter().all(|(kind, state)| *kind != ProbeKind::Startup || state.passes())
+        self.alive().is_some()
+            && hook
+            && self.probes.iter().all(|(kind, state)| *kind != ProbeKind::Startup || state.passes())
     }
 
     pub(crate) fn ready(&self) -> bool {
@@ -200,7 +208,8 @@ impl Container {
             Role::Init => self.completed(),
             Role::Ephemeral => false,
             Role::Sidecar | Role::Main => {
-                self.started() && self.probes.iter().all(|(kind, state)| *kind != ProbeKind::Readiness || state.passes())
+                self.started()
+                    && self.probes.iter().all(|(kind, state)| *kind != ProbeKind::Readiness || state.passes())
             }
         }
     }
@@ -263,8 +272,11 @@ pub(crate) fn containers_of(pod: &Pod) -> Vec<(Arc<Spec>, Role)> {
         (Arc::new(container.clone()), if sidecar { Role::Sidecar } else { Role::Init })
     });
     let main = spec.containers.iter().map(|container| (Arc::new(container.clone()), Role::Main));
-    let ephemeral =
-        spec.ephemeral_containers.iter().flatten().map(|container| (Arc::new(from_ephemeral(container)), Role::Ephemeral));
+    let ephemeral = spec
+        .ephemeral_containers
+        .iter()
+        .flatten()
+        .map(|container| (Arc::new(from_ephemeral(container)), Role::Ephemeral));
     init.chain(main).chain(ephemeral).collect()
 }
 

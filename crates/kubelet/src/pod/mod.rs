@@ -36,20 +36,44 @@ pub(crate) enum Input {
     /// The API no longer has it.
     Gone,
     /// The node refuses it.
-    Rejected { reason: String, message: String },
+    Rejected {
+        reason: String,
+        message: String,
+    },
     /// The node ends it (eviction and the like).
-    Evicted { reason: String, message: String },
+    Evicted {
+        reason: String,
+        message: String,
+    },
     Volumes(Result<(), String>),
     /// Objects that volumes or environments refer to have changed.
     DependencyChanged,
     Sandbox(Result<SandboxInfo, String>),
     SandboxDied,
     SandboxStopped(Result<(), String>),
-    Image { container: Index, result: Result<ImageReady, ImageFailure> },
-    Started { container: Index, result: Result<Life, StartFailure> },
-    PostStart { container: Index, id: String, result: Result<(), String> },
-    Exited { id: String, exit: Exit },
-    Probed { container: Index, id: String, kind: ProbeKind, outcome: Outcome },
+    Image {
+        container: Index,
+        result: Result<ImageReady, ImageFailure>,
+    },
+    Started {
+        container: Index,
+        result: Result<Life, StartFailure>,
+    },
+    PostStart {
+        container: Index,
+        id: String,
+        result: Result<(), String>,
+    },
+    Exited {
+        id: String,
+        exit: Exit,
+    },
+    Probed {
+        container: Index,
+        id: String,
+        kind: ProbeKind,
+        outcome: Outcome,
+    },
     CleanedUp(Result<(), String>),
     Deleted(Result<(), String>),
     /// Time went by.
@@ -86,21 +110,50 @@ pub(crate) struct StartFailure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     SetUpVolumes,
-    CreateSandbox { attempt: u32 },
-    EnsureImage { container: Index },
-    StartContainer { container: Index, attempt: u32, image: String },
-    RunPostStart { container: Index, id: String },
+    CreateSandbox {
+        attempt: u32,
+    },
+    EnsureImage {
+        container: Index,
+    },
+    StartContainer {
+        container: Index,
+        attempt: u32,
+        image: String,
+    },
+    RunPostStart {
+        container: Index,
+        id: String,
+    },
     /// Run the pre-stop hook within `grace`, then stop within what is left of it.
-    Kill { container: Index, id: String, grace: SignedDuration, pre_stop: bool },
-    RunProbe { container: Index, id: String, kind: ProbeKind },
-    RemoveContainer { id: String },
-    StopSandbox { id: String },
+    Kill {
+        container: Index,
+        id: String,
+        grace: SignedDuration,
+        pre_stop: bool,
+    },
+    RunProbe {
+        container: Index,
+        id: String,
+        kind: ProbeKind,
+    },
+    RemoveContainer {
+        id: String,
+    },
+    StopSandbox {
+        id: String,
+    },
     /// Release what is left on the node: containers, sandbox, volumes, directories, cgroup.
     CleanUp,
     /// A terminal pod whose object stays: release volumes and cgroup, keep containers for their logs.
     ReleaseVolumes,
     DeleteFromApi,
-    Event { kind: EventKind, reason: &'static str, message: String, container: Option<Index> },
+    Event {
+        kind: EventKind,
+        reason: &'static str,
+        message: String,
+        container: Option<Index>,
+    },
 }
 
 /// The facts about one pod.
@@ -146,9 +199,16 @@ pub(crate) enum Sandbox {
     None,
     Creating,
     Ready(SandboxInfo),
-    Failed { retry: Timestamp, delay: SignedDuration },
+    Failed {
+        retry: Timestamp,
+        delay: SignedDuration,
+    },
     Stopping(SandboxInfo),
-    StopFailed { info: SandboxInfo, retry: Timestamp, delay: SignedDuration },
+    StopFailed {
+        info: SandboxInfo,
+        retry: Timestamp,
+        delay: SignedDuration,
+    },
     /// Stopped for good, or for a successor when the pod goes on.
     Stopped(SandboxInfo),
 }
@@ -177,10 +237,16 @@ pub(crate) enum Cleanup {
     /// Volumes of a terminal pod were ordered released.
     Released,
     Running,
-    Failed { retry: Timestamp, delay: SignedDuration },
+    Failed {
+        retry: Timestamp,
+        delay: SignedDuration,
+    },
     Done,
     Deleting,
-    DeleteFailed { retry: Timestamp, delay: SignedDuration },
+    DeleteFailed {
+        retry: Timestamp,
+        delay: SignedDuration,
+    },
     Finished,
 }
 
@@ -242,7 +308,10 @@ impl Machine {
     /// Any sandbox the runtime may still hold for it.
     pub(crate) fn any_sandbox(&self) -> Option<&SandboxInfo> {
         match &self.sandbox {
-            Sandbox::Ready(info) | Sandbox::Stopping(info) | Sandbox::Stopped(info) | Sandbox::StopFailed { info, .. } => Some(info),
+            Sandbox::Ready(info)
+            | Sandbox::Stopping(info)
+            | Sandbox::Stopped(info)
+            | Sandbox::StopFailed { info, .. } => Some(info),
             _ => None,
         }
     }
@@ -271,7 +340,9 @@ impl Machine {
         let mut lives = adopted.containers;
         lives.sort_by_key(|container| container.attempt);
         for adopted in lives {
-            let Some(container) = self.containers.iter_mut().find(|container| container.name() == adopted.name) else { continue };
+            let Some(container) = self.containers.iter_mut().find(|container| container.name() == adopted.name) else {
+                continue;
+            };
             if let Run::Ended(ended) = std::mem::replace(&mut container.run, Run::Idle) {
                 if let Some(older) = container.previous.replace(ended) {
                     self.garbage.push(older.life.id);
@@ -285,9 +356,9 @@ impl Machine {
                     container.begin_life(adopted.life);
                     // Hooks and probes had their say before the restart: the status in the API remembers it.
                     container.post_start = Hook::Absent;
-                    let known = statuses.iter().find(|status| {
-                        status.container_id.as_deref().is_some_and(|full| full.ends_with(&id))
-                    });
+                    let known = statuses
+                        .iter()
+                        .find(|status| status.container_id.as_deref().is_some_and(|full| full.ends_with(&id)));
                     if let Some(known) = known {
                         for (kind, state) in &mut container.probes {
                             match kind {
@@ -300,10 +371,9 @@ impl Machine {
                 }
             }
         }
-        let started_before = self
-            .containers
-            .iter()
-            .any(|container| container.role == Role::Main && (container.alive().is_some() || container.last_end().is_some()));
+        let started_before = self.containers.iter().any(|container| {
+            container.role == Role::Main && (container.alive().is_some() || container.last_end().is_some())
+        });
         self.initialized = started_before;
         // Restart counts survive even when the runtime lost its containers.
         for status in statuses {

@@ -64,7 +64,8 @@ pub(crate) struct ProbeState {
 impl ProbeState {
     /// A probe of a container that started at `started`.
     pub(crate) fn new(kind: ProbeKind, probe: &Probe, started: Timestamp) -> Self {
-        let seconds = |value: Option<i32>, default: i32| SignedDuration::from_secs(i64::from(value.unwrap_or(default).max(0)));
+        let seconds =
+            |value: Option<i32>, default: i32| SignedDuration::from_secs(i64::from(value.unwrap_or(default).max(0)));
         let count = |value: Option<i32>, default: i32| u32::try_from(value.unwrap_or(default)).unwrap_or(1).max(1);
         ProbeState {
             kind,

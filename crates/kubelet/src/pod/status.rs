@@ -4,8 +4,8 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, ContainerUser,
-    HostIP, LinuxContainerUser, PodCondition, PodIP, PodStatus, VolumeMountStatus,
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    ContainerUser, HostIP, LinuxContainerUser, PodCondition, PodIP, PodStatus, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -80,7 +80,9 @@ impl Machine {
 
     fn reason(&self) -> (Option<String>, Option<String>) {
         match &self.stop {
-            Some(Stop { cause: Cause::Failed { reason, message }, .. }) => (Some(reason.clone()), Some(message.clone())),
+            Some(Stop { cause: Cause::Failed { reason, message }, .. }) => {
+                (Some(reason.clone()), Some(message.clone()))
+            }
             _ => (None, None),
         }
     }
@@ -97,7 +99,12 @@ impl Machine {
             // A pod that ended keeps showing the address it had.
             _ => {
                 let status = self.pod.status.as_ref();
-                status.and_then(|status| status.pod_ips.as_ref()).into_iter().flatten().map(|ip| ip.ip.clone()).collect()
+                status
+                    .and_then(|status| status.pod_ips.as_ref())
+                    .into_iter()
+                    .flatten()
+                    .map(|ip| ip.ip.clone())
+                    .collect()
             }
         }
     }
@@ -165,7 +172,10 @@ impl Machine {
         let spec_mounts = container.spec.volume_mounts.as_deref().unwrap_or_default();
         ContainerStatus {
             name: container.name().to_owned(),
-            image: life.map(|life| life.image.clone()).filter(|image| !image.is_empty()).unwrap_or_else(|| container.image_name().to_owned()),
+            image: life
+                .map(|life| life.image.clone())
+                .filter(|image| !image.is_empty())
+                .unwrap_or_else(|| container.image_name().to_owned()),
             image_id: life.map(|life| life.image_id.clone()).unwrap_or_default(),
             container_id: life.filter(|life| !life.id.is_empty()).map(|life| format!("{ID_SCHEME}{}", life.id)),
             restart_count: i32::try_from(container.restart_count).unwrap_or(i32::MAX),
@@ -174,9 +184,11 @@ impl Machine {
             state: Some(state),
             last_state: Some(last),
             allocated_resources: container.spec.resources.as_ref().and_then(|resources| resources.requests.clone()),
-            resources: container.spec.resources.clone().map(|resources| {
-                k8s_openapi::api::core::v1::ResourceRequirements { claims: None, ..resources }
-            }),
+            resources: container
+                .spec
+                .resources
+                .clone()
+                .map(|resources| k8s_openapi::api::core::v1::ResourceRequirements { claims: None, ..resources }),
             user: container.alive().and_then(|alive| alive.life.user.as_ref()).map(|user| ContainerUser {
                 linux: Some(LinuxContainerUser {
                     uid: user.uid,
@@ -215,7 +227,9 @@ impl Machine {
                 (ContainerState { running: Some(running), ..ContainerState::default() }, last)
             }
             Run::Ended(ended) => match &container.waiting {
-                Some((reason, message)) if !terminal && self.stop.is_none() => (waiting(reason, message), terminated(ended)),
+                Some((reason, message)) if !terminal && self.stop.is_none() => {
+                    (waiting(reason, message), terminated(ended))
+                }
                 _ => (terminated(ended), last),
             },
             Run::Idle | Run::Starting | Run::StartFailed { .. } if terminal => {
@@ -225,7 +239,8 @@ impl Machine {
                     message: Some("The container could not be located when the pod was terminated".to_owned()),
                     ..ContainerStateTerminated::default()
                 };
-                let never_ran = matches!(&self.stop, Some(Stop { cause: Cause::Failed { .. }, .. })) && self.any_sandbox().is_none();
+                let never_ran = matches!(&self.stop, Some(Stop { cause: Cause::Failed { .. }, .. }))
+                    && self.any_sandbox().is_none();
                 if never_ran || !self.initialized {
                     return (self.default_waiting(container), last);
                 }
@@ -244,7 +259,8 @@ impl Machine {
 
     fn default_waiting(&self, container: &Container) -> ContainerState {
         let has_init = self.containers.iter().any(|container| matches!(container.role, Role::Init | Role::Sidecar));
-        let reason = if has_init && container.role != Role::Ephemeral { "PodInitializing" } else { "ContainerCreating" };
+        let reason =
+            if has_init && container.role != Role::Ephemeral { "PodInitializing" } else { "ContainerCreating" };
         waiting(reason, "")
     }
 
@@ -300,7 +316,8 @@ impl Machine {
             "Failed" => return Verdict::no("PodFailed", None),
             _ => {}
         }
-        let unready = self.names(|container| matches!(container.role, Role::Main | Role::Sidecar) && !container.ready());
+        let unready =
+            self.names(|container| matches!(container.role, Role::Main | Role::Sidecar) && !container.ready());
         if unready.is_empty() {
             return Verdict::TRUE;
         }
@@ -315,7 +332,10 @@ impl Machine {
             match self.conditions.iter().find(|condition| condition.type_ == *kind) {
                 None => missing.push(format!("corresponding condition of pod readiness gate {kind:?} does not exist.")),
                 Some(condition) if condition.status != "True" => {
-                    missing.push(format!("the status of pod readiness gate {kind:?} is not \"True\", but {}", condition.status));
+                    missing.push(format!(
+                        "the status of pod readiness gate {kind:?} is not \"True\", but {}",
+                        condition.status
+                    ));
                 }
                 Some(_) => {}
             }
@@ -341,7 +361,10 @@ impl Machine {
         if incomplete.is_empty() {
             return Verdict::TRUE;
         }
-        Verdict::no("ContainersNotInitialized", Some(format!("containers with incomplete status: [{}]", incomplete.join(" "))))
+        Verdict::no(
+            "ContainersNotInitialized",
+            Some(format!("containers with incomplete status: [{}]", incomplete.join(" "))),
+        )
     }
 
     fn names(&self, wanted: impl Fn(&Container) -> bool) -> Vec<&str> {

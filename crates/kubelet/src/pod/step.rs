@@ -243,7 +243,13 @@ impl Machine {
         self.sandbox = Sandbox::Stopping(info);
     }
 
-    fn note_image(&mut self, index: Index, result: Result<ImageReady, ImageFailure>, now: Timestamp, out: &mut Vec<Action>) {
+    fn note_image(
+        &mut self,
+        index: Index,
+        result: Result<ImageReady, ImageFailure>,
+        now: Timestamp,
+        out: &mut Vec<Action>,
+    ) {
         let Some(container) = self.containers.get_mut(index) else { return };
         if container.image != Image::Ensuring {
             return;
@@ -274,7 +280,13 @@ impl Machine {
         }
     }
 
-    fn note_started(&mut self, index: Index, result: Result<Life, StartFailure>, now: Timestamp, out: &mut Vec<Action>) {
+    fn note_started(
+        &mut self,
+        index: Index,
+        result: Result<Life, StartFailure>,
+        now: Timestamp,
+        out: &mut Vec<Action>,
+    ) {
         let Some(container) = self.containers.get_mut(index) else { return };
         if !matches!(container.run, Run::Starting) {
             return;
@@ -314,7 +326,14 @@ impl Machine {
         }
     }
 
-    fn note_post_start(&mut self, index: Index, id: &str, result: Result<(), String>, now: Timestamp, out: &mut Vec<Action>) {
+    fn note_post_start(
+        &mut self,
+        index: Index,
+        id: &str,
+        result: Result<(), String>,
+        now: Timestamp,
+        out: &mut Vec<Action>,
+    ) {
         let grace = self.spec_grace();
         let Some(container) = self.containers.get_mut(index) else { return };
         if container.alive().is_none_or(|alive| alive.life.id != id) {
@@ -351,7 +370,15 @@ impl Machine {
         }
     }
 
-    fn note_probe(&mut self, index: Index, id: &str, kind: ProbeKind, outcome: Outcome, now: Timestamp, out: &mut Vec<Action>) {
+    fn note_probe(
+        &mut self,
+        index: Index,
+        id: &str,
+        kind: ProbeKind,
+        outcome: Outcome,
+        now: Timestamp,
+        out: &mut Vec<Action>,
+    ) {
         let pod_grace = self.spec_grace();
         let stopping = self.stop.is_some();
         let Some(container) = self.containers.get_mut(index) else { return };
@@ -393,7 +420,12 @@ impl Machine {
     pub(super) fn step(&mut self, now: Timestamp, out: &mut Vec<Action>) {
         if self.stop.is_none() && self.deadline().is_some_and(|deadline| deadline <= now) {
             let message = "Pod was active on the node longer than the specified deadline".to_owned();
-            out.push(Action::Event { kind: Normal, reason: "DeadlineExceeded", message: message.clone(), container: None });
+            out.push(Action::Event {
+                kind: Normal,
+                reason: "DeadlineExceeded",
+                message: message.clone(),
+                container: None,
+            });
             let grace = self.spec_grace();
             self.begin_stop(Cause::Failed { reason: "DeadlineExceeded".to_owned(), message }, grace, now);
         }
@@ -497,11 +529,13 @@ impl Machine {
     /// Main containers are all at their end, and none of them, nor an init container, will run again.
     fn all_ended_for_good(&self) -> bool {
         let policy = self.restart_policy();
-        let ended_for_good =
-            |container: &Container| container.ended().is_some_and(|ended| !ended.restart && !container.restarts_after(ended.exit.code, policy));
-        let init_failed = self.containers.iter().any(|container| {
-            container.role == Role::Init && ended_for_good(container) && !container.completed()
-        });
+        let ended_for_good = |container: &Container| {
+            container.ended().is_some_and(|ended| !ended.restart && !container.restarts_after(ended.exit.code, policy))
+        };
+        let init_failed = self
+            .containers
+            .iter()
+            .any(|container| container.role == Role::Init && ended_for_good(container) && !container.completed());
         if init_failed && !self.initialized {
             return true;
         }
@@ -560,7 +594,12 @@ impl Machine {
             if settle.is_some_and(|settle| settle <= now) {
                 *settle = None;
                 let back_off = format!("Back-off pulling image {name:?}");
-                out.push(Action::Event { kind: Normal, reason: "BackOff", message: back_off.clone(), container: Some(index) });
+                out.push(Action::Event {
+                    kind: Normal,
+                    reason: "BackOff",
+                    message: back_off.clone(),
+                    container: Some(index),
+                });
                 out.push(Action::Event {
                     kind: Warning,
                     reason: "Failed",
@@ -590,12 +629,17 @@ impl Machine {
 
     fn in_restart_backoff(&self, index: Index, now: Timestamp) -> bool {
         let container = &self.containers[index];
-        container.ended().is_some_and(|ended| !ended.restart && container.backoff.wait_until(ended.exit.finished, now).is_some())
+        container
+            .ended()
+            .is_some_and(|ended| !ended.restart && container.backoff.wait_until(ended.exit.finished, now).is_some())
     }
 
     fn start_container(&mut self, index: Index, now: Timestamp, out: &mut Vec<Action>) {
         self.announce_backoff(index, now, out);
-        if self.volumes != Volumes::Ready || !matches!(self.sandbox, Sandbox::Ready(_)) || self.in_restart_backoff(index, now) {
+        if self.volumes != Volumes::Ready
+            || !matches!(self.sandbox, Sandbox::Ready(_))
+            || self.in_restart_backoff(index, now)
+        {
             return;
         }
         let container = &mut self.containers[index];
@@ -626,7 +670,10 @@ impl Machine {
         let container = &mut self.containers[index];
         let Run::Ended(ended) = &container.run else { return };
         let finished = ended.exit.finished;
-        if ended.restart || container.backoff.wait_until(finished, now).is_none() || container.backoff_announced == Some(finished) {
+        if ended.restart
+            || container.backoff.wait_until(finished, now).is_none()
+            || container.backoff_announced == Some(finished)
+        {
             return;
         }
         container.backoff_announced = Some(finished);
@@ -638,8 +685,10 @@ impl Machine {
             container: Some(index),
         });
         let delay = crate::format::go_duration(container.backoff.delay());
-        container.waiting =
-            Some(("CrashLoopBackOff".to_owned(), format!("back-off {delay} restarting failed container={name} pod={pod}")));
+        container.waiting = Some((
+            "CrashLoopBackOff".to_owned(),
+            format!("back-off {delay} restarting failed container={name} pod={pod}"),
+        ));
     }
 
     // === small facts ===

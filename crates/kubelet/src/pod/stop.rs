@@ -26,7 +26,10 @@ impl Machine {
                     stop.grace = grace;
                 }
                 // A pod that failed stays failed; deletion is read from the object.
-                if matches!(stop.cause, Cause::Completed) && matches!(cause, Cause::Failed { .. }) && !self.is_released() {
+                if matches!(stop.cause, Cause::Completed)
+                    && matches!(cause, Cause::Failed { .. })
+                    && !self.is_released()
+                {
                     if let Some(stop) = &mut self.stop {
                         stop.cause = cause;
                     }
@@ -49,7 +52,9 @@ impl Machine {
         if !matches!(self.sandbox, Sandbox::None | Sandbox::Stopped(_) | Sandbox::Failed { .. }) {
             return;
         }
-        if self.volumes == Volumes::SettingUp || matches!(self.volumes, Volumes::Failed { retry, .. } if retry == Timestamp::MAX) {
+        if self.volumes == Volumes::SettingUp
+            || matches!(self.volumes, Volumes::Failed { retry, .. } if retry == Timestamp::MAX)
+        {
             return;
         }
         self.clean_up(now, out);
@@ -75,7 +80,11 @@ impl Machine {
                 continue;
             }
             let left = stop.deadline.duration_since(now);
-            let grace = if role == Role::Sidecar { left.max(LEAST_GRACE.min(stop.grace)) } else { left.max(SignedDuration::ZERO) };
+            let grace = if role == Role::Sidecar {
+                left.max(LEAST_GRACE.min(stop.grace))
+            } else {
+                left.max(SignedDuration::ZERO)
+            };
             let message = format!("Stopping container {}", container.name());
             kill(container, index, grace, false, message, now, out);
         }

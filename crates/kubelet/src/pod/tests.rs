@@ -50,9 +50,11 @@ impl Bench {
             let action = open.remove(0);
             let answer = match action {
                 Action::SetUpVolumes => Input::Volumes(Ok(())),
-                Action::CreateSandbox { attempt } => {
-                    Input::Sandbox(Ok(SandboxInfo { id: format!("sb{attempt}"), ips: vec!["10.42.0.2".to_owned()], attempt }))
-                }
+                Action::CreateSandbox { attempt } => Input::Sandbox(Ok(SandboxInfo {
+                    id: format!("sb{attempt}"),
+                    ips: vec!["10.42.0.2".to_owned()],
+                    attempt,
+                })),
                 Action::EnsureImage { container } => {
                     Input::Image { container, result: Ok(ImageReady { reference: "img".to_owned() }) }
                 }
@@ -157,7 +159,8 @@ fn brief(status: &PodStatus) -> String {
 }
 
 fn line(machine: &Machine, action: &Action) -> String {
-    let name = |index: &Index| machine.container(*index).map(|container| container.name().to_owned()).unwrap_or_default();
+    let name =
+        |index: &Index| machine.container(*index).map(|container| container.name().to_owned()).unwrap_or_default();
     match action {
         Action::Event { kind, reason, message, container } => {
             let about = container.as_ref().map(name).unwrap_or_default();
@@ -175,7 +178,10 @@ fn line(machine: &Machine, action: &Action) -> String {
 }
 
 fn pod(spec: serde_json::Value) -> Pod {
-    serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u", "generation": 1}, "spec": spec})).unwrap()
+    serde_json::from_value(
+        json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u", "generation": 1}, "spec": spec}),
+    )
+    .unwrap()
 }
 
 fn one(extra: serde_json::Value) -> serde_json::Value {
@@ -574,7 +580,9 @@ fn a_shorter_grace_shortens_the_kill() {
 
 #[test]
 fn a_dead_sandbox_is_replaced_with_everything_in_it() {
-    let mut bench = Bench::new(json!({"initContainers": [{"name": "i", "image": "a"}], "containers": [{"name": "c", "image": "a"}]}));
+    let mut bench = Bench::new(
+        json!({"initContainers": [{"name": "i", "image": "a"}], "containers": [{"name": "c", "image": "a"}]}),
+    );
     bench.up();
     bench.exit_served("id1", 0);
     bench.note("sandbox dies");

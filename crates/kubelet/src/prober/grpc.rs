@@ -20,9 +20,15 @@ pub(super) async fn probe(host: &str, port: u16, service: &str, timeout: Duratio
     let stream = match connect(host, port, timeout).await {
         Ok(stream) => stream,
         Err(error) if error.ends_with("i/o timeout") => {
-            return Outcome::Failure(format!("timeout: failed to connect service {shown:?} within {within}: context deadline exceeded"));
+            return Outcome::Failure(format!(
+                "timeout: failed to connect service {shown:?} within {within}: context deadline exceeded"
+            ));
         }
-        Err(error) => return Outcome::Failure(format!("error: failed to connect service at {shown:?}: connection error: desc = \"transport: Error while dialing: {error}\"")),
+        Err(error) => {
+            return Outcome::Failure(format!(
+                "error: failed to connect service at {shown:?}: connection error: desc = \"transport: Error while dialing: {error}\""
+            ));
+        }
     };
     let left = timeout.saturating_sub(started.elapsed());
     match tokio::time::timeout(left, check(stream, &shown, service)).await {
@@ -55,11 +61,16 @@ async fn check(stream: tokio::net::TcpStream, authority: &str, service: &str) ->
     let ask = async move {
         let response = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
         let header_status = grpc_status(response.headers());
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|error| failed(error.to_string()))?;
+        let body = Limited::new(response.into_body(), MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         let (status, message) = body.trailers().and_then(grpc_status).or(header_status).unwrap_or((0, String::new()));
         match status {
             0 => Ok(status_of(&body.to_bytes())),
-            12 => Err(format!("error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {message}")),
+            12 => Err(format!(
+                "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {message}"
+            )),
             _ => Err(failed(message)),
         }
     };

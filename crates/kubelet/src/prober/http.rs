@@ -36,7 +36,11 @@ struct Answer {
 
 impl Get {
     fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     fn url(&self) -> String {
@@ -75,7 +79,9 @@ pub(crate) async fn hook(get: &Get, timeout: Duration) -> Result<(), String> {
 async fn follow(mut get: Get, timeout: Duration) -> Result<Answer, String> {
     for _ in 0..MAX_REDIRECTS {
         let answer = send(&get, timeout).await?;
-        let Some(location) = answer.location.as_deref().filter(|_| (300..400).contains(&answer.status)) else { return Ok(answer) };
+        let Some(location) = answer.location.as_deref().filter(|_| (300..400).contains(&answer.status)) else {
+            return Ok(answer);
+        };
         let Ok(target) = location.parse::<http::Uri>() else { return Ok(answer) };
         if target.host().is_some_and(|host| host != get.host) {
             return Ok(answer);
@@ -96,7 +102,10 @@ async fn send(get: &Get, timeout: Duration) -> Result<Answer, String> {
     let response = if get.tls {
         let name = ServerName::try_from(get.host.clone()).map_err(|error| failed(error.to_string()))?;
         let config = insecure_tls().map_err(|error| failed(error.to_string()))?;
-        let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await.map_err(|error| failed(error.to_string()))?;
+        let stream = tokio_rustls::TlsConnector::from(config)
+            .connect(name, stream)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         exchange(TokioIo::new(stream), request).await
     } else {
         exchange(TokioIo::new(stream), request).await
@@ -117,7 +126,9 @@ fn request(get: &Get) -> Result<Request<Empty<Bytes>>, http::Error> {
     if !has("accept") {
         request = request.header("Accept", "*/*");
     }
-    for (name, value) in get.headers.iter().filter(|(name, value)| !(value.is_empty() && (name.eq_ignore_ascii_case("accept") || name.eq_ignore_ascii_case("user-agent")))) {
+    for (name, value) in get.headers.iter().filter(|(name, value)| {
+        !(value.is_empty() && (name.eq_ignore_ascii_case("accept") || name.eq_ignore_ascii_case("user-agent")))
+    }) {
         request = request.header(name, value);
     }
     request.header("Connection", "close").body(Empty::new())
@@ -127,13 +138,18 @@ async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Answer
 where
     S: hyper::rt::Read + hyper::rt::Write + Unpin + Send,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(stream).await.map_err(|error| error.to_string())?;
     let ask = async move {
         let response: Response<Incoming> = sender.send_request(request).await.map_err(|error| read_error(&error))?;
         let status = response.status().as_u16();
         let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
         // A body that is too long or breaks off does not change the verdict.
-        let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let body = Limited::new(response.into_body(), MAX_BODY)
+            .collect()
+            .await
+            .map(|body| body.to_bytes())
+            .unwrap_or_default();
         Ok(Answer { status, location, body })
     };
     // The connection is driven here, without a task of its own.

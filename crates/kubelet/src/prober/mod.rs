@@ -34,7 +34,8 @@ pub(crate) async fn run(
             Err(error) => return Outcome::Errored(error),
         };
         let host = action.host.as_deref().filter(|host| !host.is_empty()).or(pod_ip).unwrap_or_default();
-        let headers = action.http_headers.iter().flatten().map(|header| (header.name.clone(), header.value.clone())).collect();
+        let headers =
+            action.http_headers.iter().flatten().map(|header| (header.name.clone(), header.value.clone())).collect();
         let request = http::Get {
             tls: action.scheme.as_deref() == Some("HTTPS"),
             host: host.to_owned(),
@@ -56,7 +57,9 @@ pub(crate) async fn run(
         };
     }
     if let Some(action) = &probe.grpc {
-        let Ok(port) = u16::try_from(action.port) else { return Outcome::Errored(format!("invalid port number: {}", action.port)) };
+        let Ok(port) = u16::try_from(action.port) else {
+            return Outcome::Errored(format!("invalid port number: {}", action.port));
+        };
         let service = action.service.as_deref().unwrap_or_default();
         return grpc::probe(pod_ip.unwrap_or_default(), port, service, timeout).await;
     }
@@ -69,11 +72,17 @@ async fn exec(runtime: &dyn cri::RuntimeService, id: &str, command: &[String], t
             let mut output = result.stdout;
             output.extend_from_slice(&result.stderr);
             output.truncate(MAX_OUTPUT);
-            if result.exit_code == 0 { Outcome::Success } else { Outcome::Failure(String::from_utf8_lossy(&output).into_owned()) }
+            if result.exit_code == 0 {
+                Outcome::Success
+            } else {
+                Outcome::Failure(String::from_utf8_lossy(&output).into_owned())
+            }
         }
-        Err(cri::CriError::DeadlineExceeded(_)) => {
-            Outcome::Failure(format!("command timed out: {:?} timed out after {}s", command.join(" "), timeout.as_secs()))
-        }
+        Err(cri::CriError::DeadlineExceeded(_)) => Outcome::Failure(format!(
+            "command timed out: {:?} timed out after {}s",
+            command.join(" "),
+            timeout.as_secs()
+        )),
         Err(error) => Outcome::Errored(error.to_string()),
     }
 }
@@ -147,7 +156,13 @@ mod tests {
     }
 
     async fn get(port: u16) -> Outcome {
-        let request = http::Get { tls: false, host: "127.0.0.1".to_owned(), port, path: "/x?y=1".to_owned(), headers: Vec::new() };
+        let request = http::Get {
+            tls: false,
+            host: "127.0.0.1".to_owned(),
+            port,
+            path: "/x?y=1".to_owned(),
+            headers: Vec::new(),
+        };
         http::probe(&request, Duration::from_secs(2)).await
     }
 
@@ -174,7 +189,8 @@ mod tests {
     #[test]
     fn ports_by_name() {
         let container: Container =
-            serde_json::from_value(serde_json::json!({"name": "c", "ports": [{"name": "web", "containerPort": 80}]})).unwrap();
+            serde_json::from_value(serde_json::json!({"name": "c", "ports": [{"name": "web", "containerPort": 80}]}))
+                .unwrap();
         assert_eq!(resolve_port(&IntOrString::String("web".to_owned()), &container), Ok(80));
         assert_eq!(resolve_port(&IntOrString::Int(0), &container), Err("invalid port number: 0".to_owned()));
         assert!(resolve_port(&IntOrString::String("no".to_owned()), &container).is_err());

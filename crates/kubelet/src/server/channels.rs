@@ -14,8 +14,14 @@ pub(super) const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
 
 /// Protocols of exec and attach, best first.
-pub(super) const PROTOCOLS: [&str; 6] =
-    ["v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io", ""];
+pub(super) const PROTOCOLS: [&str; 6] = [
+    "v5.channel.k8s.io",
+    "v4.channel.k8s.io",
+    "v4.base64.channel.k8s.io",
+    "channel.k8s.io",
+    "base64.channel.k8s.io",
+    "",
+];
 
 /// How a connection writes its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,13 +92,19 @@ mod tests {
     fn messages() {
         let v5 = Codec::of("v5.channel.k8s.io");
         assert_eq!(v5.encode(STDOUT, b"hi"), Message::binary(&b"\x01hi"[..]));
-        assert_eq!(v5.decode(Message::binary(&b"\x00in"[..])), Incoming::Data { channel: STDIN, data: Bytes::from_static(b"in") });
+        assert_eq!(
+            v5.decode(Message::binary(&b"\x00in"[..])),
+            Incoming::Data { channel: STDIN, data: Bytes::from_static(b"in") }
+        );
         assert_eq!(v5.decode(Message::binary(&b"\xff\x00"[..])), Incoming::CloseChannel(STDIN));
         assert_eq!(Codec::of("v4.channel.k8s.io").decode(Message::binary(&b"\xff\x00"[..])), Incoming::Ignored);
         assert_eq!(v5.decode(Message::binary(&b""[..])), Incoming::Ignored);
         let base64 = Codec::of("base64.channel.k8s.io");
         assert_eq!(base64.encode(STDERR, b"hi"), Message::text("2aGk="));
-        assert_eq!(base64.decode(Message::text("0aGk=")), Incoming::Data { channel: STDIN, data: Bytes::from_static(b"hi") });
+        assert_eq!(
+            base64.decode(Message::text("0aGk=")),
+            Incoming::Data { channel: STDIN, data: Bytes::from_static(b"hi") }
+        );
         assert_eq!(base64.decode(Message::text("0!!")), Incoming::Ignored);
     }
 }

@@ -13,35 +13,36 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::channels::{Codec, ERROR, Incoming, PROTOCOLS, RESIZE, STDERR, STDIN, STDOUT};
-use super::websocket::{self, Pending, Socket};
+use super::exec_spdy;
+use super::upgrade::{self, Pending, Socket, Transport};
 use super::{Body, MAX_COMMAND, Query, Refused, flag, refuse, text};
 use crate::shared::{ContainerView, Shared, View};
 
-const CHUNK: usize = 32 * 1024;
+pub(super) const CHUNK: usize = 32 * 1024;
 /// A process that left its output open to a child is not waited for longer than this.
-const DRAIN: Duration = Duration::from_secs(2);
+pub(super) const DRAIN: Duration = Duration::from_secs(2);
 
 /// Which streams a client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wanted {
-    stdin: bool,
-    stdout: bool,
-    stderr: bool,
-    tty: bool,
+pub(super) struct Wanted {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+    pub tty: bool,
 }
 
 /// What a session is of, for the words of its result.
-enum Kind {
+pub(super) enum Kind {
     Exec(Vec<String>),
     Attach,
 }
 
 #[derive(Deserialize)]
-struct Size {
+pub(super) struct Size {
     #[serde(rename = "Width")]
-    width: u16,
+    pub width: u16,
     #[serde(rename = "Height")]
-    height: u16,
+    pub height: u16,
 }
 
 pub(super) fn exec<B: Send + 'static>(
@@ -89,7 +90,11 @@ pub(super) fn attach<B: Send + 'static>(
 }
 
 /// Runs a command and answers with its output.
-pub(super) async fn run(shared: &Arc<Shared>, container: &ContainerView, query: &Query) -> Result<Response<Body>, Refused> {
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    container: &ContainerView,
+    query: &Query,
+) -> Result<Response<Body>, Refused> {
     let line = query.iter().find(|(name, _)| name == "cmd").map(|(_, value)| value.clone()).unwrap_or_default();
     let command: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
     if command.is_empty() {
@@ -108,7 +113,8 @@ pub(super) async fn run(shared: &Arc<Shared>, container: &ContainerView, query: 
 }
 
 fn command(query: &Query) -> Result<Vec<String>, Refused> {
-    let command: Vec<String> = query.iter().filter(|(name, _)| name == "command").map(|(_, value)| value.clone()).collect();
+    let command: Vec<String> =
+        query.iter().filter(|(name, _)| name == "command").map(|(_, value)| value.clone()).collect();
     if command.is_empty() {
         return Err(refuse(StatusCode::BAD_REQUEST, "you must specify at least one command"));
     }
@@ -138,22 +144,31 @@ fn start<B: Send + 'static>(
     kind: Kind,
     open: impl Future<Output = CriResult<Session>> + Send + 'static,
 ) -> Result<Response<Body>, Refused> {
-    let (protocol, response, pending) = websocket::accept(request, &PROTOCOLS)?.split();
-    let codec = Codec::of(&protocol);
+    let upgrade = upgrade::accept(request, &PROTOCOLS, &exec_spdy::PROTOCOLS)?;
+    let codec = Codec::of(&upgrade.protocol);
+    let (pending, transport) = (upgrade.pending, upgrade.transport);
     shared.supervisor.spawn("session", async move {
-        if let Err(error) = serve(pending, codec, wanted, kind, open).await {
+        let served = match transport {
+            Transport::WebSocket => serve(pending, codec, wanted, kind, open).await,
+            Transport::Spdy => exec_spdy::serve(pending, codec, wanted, kind, open).await,
+        };
+        if let Err(error) = served {
             tracing::debug!(%error, "session ended early");
         }
     });
-    Ok(response)
+    Ok(upgrade.response)
 }
 
 #[derive(Debug, thiserror::Error)]
-enum SessionError {
+pub(super) enum SessionError {
     #[error("upgrade of the connection")]
     Upgrade(#[from] hyper::Error),
     #[error("the client's connection")]
     Socket(#[from] tokio_tungstenite::tungstenite::Error),
+    #[error(transparent)]
+    Spdy(#[from] super::spdy::SpdyError),
+    #[error("the client did not open all its streams in time")]
+    Streams,
 }
 
 async fn serve(
@@ -163,9 +178,15 @@ async fn serve(
     kind: Kind,
     open: impl Future<Output = CriResult<Session>> + Send,
 ) -> Result<(), SessionError> {
-    let mut socket = websocket::open(pending).await?;
+    let mut socket = pending.websocket().await?;
     // An empty message tells the client that the connection stands.
-    let lowest = if wanted.stdout { STDOUT } else if wanted.stderr { STDERR } else { ERROR };
+    let lowest = if wanted.stdout {
+        STDOUT
+    } else if wanted.stderr {
+        STDERR
+    } else {
+        ERROR
+    };
     socket.send(codec.encode(lowest, b"")).await?;
     match open.await {
         Ok(session) => pump(socket, codec, session, &kind).await,
@@ -193,7 +214,11 @@ async fn pump(socket: Socket, codec: Codec, session: Session, kind: &Kind) -> Re
             match codec.decode(message) {
                 Incoming::Data { channel: STDIN, data } => {
                     if let Some(writer) = &mut stdin {
-                        let written = async { writer.write_all(&data).await?; writer.flush().await }.await;
+                        let written = async {
+                            writer.write_all(&data).await?;
+                            writer.flush().await
+                        }
+                        .await;
                         // A process that closed its input does not end the session.
                         if written.is_err() {
                             stdin = None;
@@ -243,11 +268,7 @@ async fn pump(socket: Socket, codec: Codec, session: Session, kind: &Kind) -> Re
                 () = tokio::time::sleep_until(drained.unwrap_or_else(tokio::time::Instant::now)), if drained.is_some() => break,
             }
         }
-        let status = match (code, kind) {
-            (Some(Ok(0)), _) | (None, _) | (Some(Ok(_)), Kind::Attach) => json!({"metadata": {}, "status": "Success"}),
-            (Some(Ok(code)), Kind::Exec(command)) => non_zero(command, code),
-            (Some(Err(error)), _) => failure(&error.to_string()),
-        };
+        let status = kind.result(code);
         sink.send(codec.encode(ERROR, &result_bytes(codec, &status))).await?;
         sink.close().await?;
         Ok::<(), SessionError>(())
@@ -258,7 +279,18 @@ async fn pump(socket: Socket, codec: Codec, session: Session, kind: &Kind) -> Re
     }
 }
 
-async fn read(reader: &mut Option<cri::Reader>, buffer: &mut [u8]) -> usize {
+impl Kind {
+    /// The result as a Status.
+    pub(super) fn result(&self, code: Option<CriResult<i32>>) -> Value {
+        match (code, self) {
+            (Some(Ok(0)) | None, _) | (Some(Ok(_)), Kind::Attach) => json!({"metadata": {}, "status": "Success"}),
+            (Some(Ok(code)), Kind::Exec(command)) => non_zero(command, code),
+            (Some(Err(error)), _) => failure(&error.to_string()),
+        }
+    }
+}
+
+pub(super) async fn read(reader: &mut Option<cri::Reader>, buffer: &mut [u8]) -> usize {
     match reader {
         // A broken stream has nothing more to give; how the process ended is told by its exit.
         Some(reader) => reader.read(buffer).await.unwrap_or(0),
@@ -275,13 +307,13 @@ fn non_zero(command: &[String], code: i32) -> Value {
         "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]}})
 }
 
-fn failure(message: &str) -> Value {
+pub(super) fn failure(message: &str) -> Value {
     json!({"metadata": {}, "status": "Failure", "message": format!("Internal error occurred: {message}"), "reason": "InternalError",
         "details": {"causes": [{"message": message}]}, "code": 500})
 }
 
 /// Old protocols carry the message alone, and nothing for success.
-fn result_bytes(codec: Codec, status: &Value) -> Bytes {
+pub(super) fn result_bytes(codec: Codec, status: &Value) -> Bytes {
     if codec.status {
         return Bytes::from(status.to_string());
     }

@@ -17,16 +17,27 @@ use crate::pod::api_statuses;
 use crate::shared::Shared;
 use crate::spec;
 
-pub(super) fn answer(shared: &Arc<Shared>, namespace: &str, pod: &str, container: &str, query: &Query) -> Result<Response<Body>, Refused> {
+pub(super) fn answer(
+    shared: &Arc<Shared>,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    query: &Query,
+) -> Result<Response<Body>, Refused> {
     let bad = |message: String| refuse(StatusCode::BAD_REQUEST, message);
-    let options = LogOptions::parse(query, Timestamp::now()).map_err(|error| refuse(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
-    let entry = shared.pods.find(namespace, pod).ok_or_else(|| refuse(StatusCode::NOT_FOUND, format!("pod {pod:?} does not exist\n")))?;
+    let options = LogOptions::parse(query, Timestamp::now())
+        .map_err(|error| refuse(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+    let entry = shared
+        .pods
+        .find(namespace, pod)
+        .ok_or_else(|| refuse(StatusCode::NOT_FOUND, format!("pod {pod:?} does not exist\n")))?;
     let view = entry.view.read().clone();
     if !crate::pod::containers_of(&view.pod).iter().any(|(own, _)| own.name == container) {
         return Err(refuse(StatusCode::NOT_FOUND, format!("container {container:?} not found in pod {pod:?}\n")));
     }
     let attempt = attempt(&view.pod, pod, container, options.previous).map_err(bad)?;
-    let path = Path::new(&spec::log_directory(&shared.config, &view.pod)).join(container).join(format!("{attempt}.log"));
+    let path =
+        Path::new(&spec::log_directory(&shared.config, &view.pod)).join(container).join(format!("{attempt}.log"));
     let ended = {
         let entry = entry.clone();
         let container = container.to_owned();
@@ -71,7 +82,8 @@ fn attempt(pod: &Pod, name: &str, container: &str, previous: bool) -> Result<u32
 }
 
 fn waiting(status: &ContainerStatus, pod: &str, container: &str) -> String {
-    let reason = status.state.as_ref().and_then(|state| state.waiting.as_ref()).and_then(|waiting| waiting.reason.clone());
+    let reason =
+        status.state.as_ref().and_then(|state| state.waiting.as_ref()).and_then(|waiting| waiting.reason.clone());
     let why = match reason.as_deref() {
         Some("ErrImagePull") => "image can't be pulled".to_owned(),
         Some("ImagePullBackOff") => "trying and failing to pull image".to_owned(),

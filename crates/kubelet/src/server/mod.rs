@@ -5,11 +5,13 @@
 mod authorize;
 mod channels;
 mod exec;
+mod exec_spdy;
 mod logs;
 mod port_forward;
 mod serve;
+mod spdy;
 mod stats;
-mod websocket;
+mod upgrade;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -122,10 +124,14 @@ impl Kubelet {
     /// A container that runs.
     fn container(&self, namespace: &str, pod: &str, container: &str) -> Result<(View, ContainerView), Refused> {
         let view = self.view(namespace, pod)?;
-        let found = view.containers.iter().find(|own| own.name == container && own.running && own.id.is_some()).cloned();
+        let found =
+            view.containers.iter().find(|own| own.name == container && own.running && own.id.is_some()).cloned();
         match found {
             Some(found) => Ok((view, found)),
-            None => Err(refuse(StatusCode::NOT_FOUND, format!("unable to upgrade connection: container not found (\"{container}\")"))),
+            None => Err(refuse(
+                StatusCode::NOT_FOUND,
+                format!("unable to upgrade connection: container not found (\"{container}\")"),
+            )),
         }
     }
 }
@@ -142,11 +148,15 @@ fn route(path: &str) -> Option<Route<'_>> {
         ["stats", "summary"] => Route::Stats,
         ["containerLogs", namespace, pod, container] => Route::Logs { namespace, pod, container },
         // With the pod's UID in between, as old API servers ask.
-        ["exec", namespace, pod, container] | ["exec", namespace, pod, _, container] => Route::Exec { namespace, pod, container },
+        ["exec", namespace, pod, container] | ["exec", namespace, pod, _, container] => {
+            Route::Exec { namespace, pod, container }
+        }
         ["attach", namespace, pod, container] | ["attach", namespace, pod, _, container] => {
             Route::Attach { namespace, pod, container }
         }
-        ["run", namespace, pod, container] | ["run", namespace, pod, _, container] => Route::Run { namespace, pod, container },
+        ["run", namespace, pod, container] | ["run", namespace, pod, _, container] => {
+            Route::Run { namespace, pod, container }
+        }
         ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => Route::PortForward { namespace, pod },
         _ => return None,
     })

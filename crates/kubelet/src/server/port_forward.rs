@@ -10,11 +10,17 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::channels::{Codec, Incoming};
-use super::websocket::{self, Pending};
+use super::spdy::{self, Stream};
+use super::upgrade::{self, Pending, Transport};
 use super::{Body, Query, Refused, refuse};
 use crate::shared::{Shared, View};
 
-const PROTOCOLS: [&str; 4] = ["v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io"];
+const PROTOCOLS: [&str; 4] =
+    ["v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io"];
+/// SPDY inside the messages of a WebSocket, as clients since 1.31 ask.
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+/// The protocol of SPDY's streams.
+const SPDY: &str = "portforward.k8s.io";
 /// Two channels a port, and a channel's number is one byte.
 const MAX_PORTS: usize = 127;
 const CHUNK: usize = 32 * 1024;
@@ -30,6 +36,32 @@ pub(super) fn answer<B: Send + 'static>(
     let Some(sandbox) = view.sandbox.clone() else {
         return Err(refuse(StatusCode::NOT_FOUND, "unable to forward: the pod is not running"));
     };
+    let ports = ports(query)?;
+    let known: Vec<&str> = PROTOCOLS.iter().copied().chain([TUNNEL]).collect();
+    let upgrade = upgrade::accept(request, &known, &[SPDY])?;
+    let tunnelled = upgrade.protocol == TUNNEL;
+    let messages = upgrade.transport == Transport::WebSocket && !tunnelled;
+    if messages && ports.is_empty() {
+        return Err(refuse(StatusCode::BAD_REQUEST, "query parameter \"port\" is required"));
+    }
+    let codec = Codec::of(&upgrade.protocol);
+    let pending = upgrade.pending;
+    let shared = shared.clone();
+    let supervisor = shared.supervisor.clone();
+    supervisor.spawn("port-forward", async move {
+        let served = if messages {
+            serve(shared, pending, codec, sandbox, ports).await
+        } else {
+            serve_spdy(shared, pending, tunnelled, sandbox).await
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, "port forward ended early");
+        }
+    });
+    Ok(upgrade.response)
+}
+
+fn ports(query: &Query) -> Result<Vec<u16>, Refused> {
     let mut ports = Vec::new();
     for (_, value) in query.iter().filter(|(name, _)| name == "port" || name == "ports") {
         for text in value.split(',').filter(|text| !text.is_empty()) {
@@ -37,19 +69,84 @@ pub(super) fn answer<B: Send + 'static>(
             ports.push(port.ok_or_else(|| refuse(StatusCode::BAD_REQUEST, format!("invalid port {text:?}")))?);
         }
     }
-    if ports.is_empty() || ports.len() > MAX_PORTS {
-        return Err(refuse(StatusCode::BAD_REQUEST, "query parameter \"port\" is required"));
+    if ports.len() > MAX_PORTS {
+        return Err(refuse(StatusCode::BAD_REQUEST, "too many ports"));
     }
-    let (protocol, response, pending) = websocket::accept(request, &PROTOCOLS)?.split();
-    let codec = Codec::of(&protocol);
-    let shared = shared.clone();
-    let supervisor = shared.supervisor.clone();
-    supervisor.spawn("port-forward", async move {
-        if let Err(error) = serve(shared, pending, codec, sandbox, ports).await {
-            tracing::debug!(%error, "port forward ended early");
+    Ok(ports)
+}
+
+/// Streams in pairs, one for data and one for errors, which a request number ties together.
+async fn serve_spdy(
+    shared: Arc<Shared>,
+    pending: Pending,
+    tunnelled: bool,
+    sandbox: String,
+) -> Result<(), ForwardError> {
+    let (opened, mut streams) = mpsc::channel::<Stream>(QUEUE);
+    let pairing = async {
+        let mut waiting: HashMap<String, Stream> = HashMap::new();
+        let mut guards = Vec::new();
+        while let Some(stream) = streams.recv().await {
+            let header = |name: &str| stream.headers.get(name).cloned().unwrap_or_default();
+            // Old clients have no numbers: their streams come one after the other.
+            let number = header("requestid");
+            let Some(other) = waiting.remove(&number) else {
+                if waiting.len() >= MAX_PORTS {
+                    return;
+                }
+                waiting.insert(number, stream);
+                continue;
+            };
+            let (data, error) = if header("streamtype") == "data" { (stream, other) } else { (other, stream) };
+            let connection = forward_stream(shared.clone(), sandbox.clone(), data, error);
+            guards.push(shared.supervisor.spawn_guarded("forwarded-port", connection));
         }
-    });
-    Ok(response)
+    };
+    if tunnelled {
+        let (stream, moving) = upgrade::tunnel(pending.websocket().await?);
+        let (served, (), ()) = tokio::join!(spdy::serve(stream, opened), pairing, moving);
+        return Ok(served?);
+    }
+    let (served, ()) = tokio::join!(spdy::serve(pending.raw().await?, opened), pairing);
+    Ok(served?)
+}
+
+/// One connection into the pod.
+async fn forward_stream(shared: Arc<Shared>, sandbox: String, mut data: Stream, error: Stream) {
+    let port = data.headers.get("port").and_then(|port| port.parse::<u16>().ok()).unwrap_or(0);
+    match shared.runtime.port_forward(&sandbox, port).await {
+        Ok(connection) => {
+            let (mut reader, mut writer) = tokio::io::split(connection);
+            let inbound = async {
+                while let Some(bytes) = data.reader.recv().await {
+                    if writer.write_all(&bytes).await.is_err() {
+                        break;
+                    }
+                }
+                let _closed = writer.shutdown().await;
+                // The answer may still come.
+                std::future::pending::<()>().await;
+            };
+            let outbound = async {
+                let mut buffer = vec![0; CHUNK];
+                while let Ok(count) = reader.read(&mut buffer).await {
+                    if count == 0 || !data.writer.write(&buffer[..count]).await {
+                        break;
+                    }
+                }
+            };
+            tokio::select! {
+                () = inbound => {}
+                () = outbound => {}
+            }
+        }
+        Err(failed) => {
+            let text = format!("error forwarding port {port} to pod: {failed}");
+            error.writer.write(text.as_bytes()).await;
+        }
+    }
+    data.writer.close().await;
+    error.writer.close().await;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +155,18 @@ enum ForwardError {
     Upgrade(#[from] hyper::Error),
     #[error("the client's connection")]
     Socket(#[from] tokio_tungstenite::tungstenite::Error),
+    #[error(transparent)]
+    Spdy(#[from] spdy::SpdyError),
 }
 
-async fn serve(shared: Arc<Shared>, pending: Pending, codec: Codec, sandbox: String, ports: Vec<u16>) -> Result<(), ForwardError> {
-    let socket = websocket::open(pending).await?;
+async fn serve(
+    shared: Arc<Shared>,
+    pending: Pending,
+    codec: Codec,
+    sandbox: String,
+    ports: Vec<u16>,
+) -> Result<(), ForwardError> {
+    let socket = pending.websocket().await?;
     let (mut sink, mut stream) = socket.split();
     let (outgoing, mut messages) = mpsc::channel::<Message>(QUEUE);
     let mut inputs = HashMap::new();

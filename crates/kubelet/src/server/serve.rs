@@ -77,7 +77,8 @@ async fn accept(kubelet: Kubelet, listener: TcpListener, tls: TlsAcceptor, autho
 
 async fn connection(kubelet: Kubelet, stream: TcpStream, tls: TlsAcceptor, authorizer: Arc<dyn Authorizer>) {
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await else { return };
-    let certificate_user = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(|leaf| user_of(leaf));
+    let certificate_user =
+        stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(|leaf| user_of(leaf));
     let service = service_fn(move |request: Request<Incoming>| {
         let (kubelet, authorizer, user) = (kubelet.clone(), authorizer.clone(), certificate_user.clone());
         async move { Ok::<_, Infallible>(answer(kubelet, authorizer, user, request).await) }
@@ -89,7 +90,12 @@ async fn connection(kubelet: Kubelet, stream: TcpStream, tls: TlsAcceptor, autho
     }
 }
 
-async fn answer(kubelet: Kubelet, authorizer: Arc<dyn Authorizer>, user: Option<User>, request: Request<Incoming>) -> Response<Body> {
+async fn answer(
+    kubelet: Kubelet,
+    authorizer: Arc<dyn Authorizer>,
+    user: Option<User>,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let user = match user {
         Some(user) => Some(user),
         None => match bearer(&request) {
@@ -117,7 +123,8 @@ fn user_of(certificate: &[u8]) -> Option<User> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let subject = certificate.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let mut groups: Vec<String> = subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect();
+    let mut groups: Vec<String> =
+        subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect();
     groups.push("system:authenticated".to_owned());
     Some(User { name, uid: String::new(), groups })
 }

@@ -16,7 +16,8 @@ pub(super) async fn summary(shared: &Arc<Shared>) -> Response<Body> {
     for entry in shared.pods.all() {
         let (sandbox, start) = {
             let view = entry.view.read();
-            let start = view.pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0.to_string());
+            let start =
+                view.pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0.to_string());
             (view.sandbox.clone(), start)
         };
         let Some(sandbox) = sandbox else { continue };

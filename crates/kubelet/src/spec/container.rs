@@ -36,12 +36,19 @@ pub(crate) enum SpecError {
     RootUser { pod: String, container: String },
     #[error("container has runAsNonRoot and image will run as root (pod: {pod:?}, container: {container})")]
     RootImage { pod: String, container: String },
-    #[error("container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root (pod: {pod:?}, container: {container})")]
+    #[error(
+        "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root (pod: {pod:?}, container: {container})"
+    )]
     NamedUser { user: String, pod: String, container: String },
 }
 
 /// The whole configuration of one container.
-pub(crate) fn container_config(config: &Config, pod: &Pod, container: &Container, inputs: ContainerInputs) -> Result<ContainerConfig, SpecError> {
+pub(crate) fn container_config(
+    config: &Config,
+    pod: &Pod,
+    container: &Container,
+    inputs: ContainerInputs,
+) -> Result<ContainerConfig, SpecError> {
     verify_non_root(pod, container, &inputs.image_user)?;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let mut labels_map = cri::StringMap::new();
@@ -146,14 +153,22 @@ mod tests {
     use serde_json::json;
 
     fn make(spec: serde_json::Value, image: ImageUser) -> Result<ContainerConfig, SpecError> {
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": spec})).unwrap();
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": spec}))
+                .unwrap();
         let config = Config::new("node", "/data");
         let container = &pod.spec.as_ref().unwrap().containers[0];
-        container_config(&config, &pod, container, ContainerInputs { image_user: image, attempt: 2, ..ContainerInputs::default() })
+        container_config(
+            &config,
+            &pod,
+            container,
+            ContainerInputs { image_user: image, attempt: 2, ..ContainerInputs::default() },
+        )
     }
 
     fn non_root(own: serde_json::Value, image: ImageUser) -> Result<(), String> {
-        let spec = json!({"securityContext": {"runAsNonRoot": true}, "containers": [{"name": "c", "securityContext": own}]});
+        let spec =
+            json!({"securityContext": {"runAsNonRoot": true}, "containers": [{"name": "c", "securityContext": own}]});
         make(spec, image).map(|_| ()).map_err(|error| error.to_string())
     }
 
@@ -187,7 +202,10 @@ mod tests {
         let security = made.security_context;
         assert_eq!((security.run_as_user, security.run_as_group), (Some(9), Some(2)));
         assert_eq!(security.supplemental_groups, [4, 3]);
-        assert_eq!((security.add_capabilities, security.drop_capabilities), (vec!["NET_ADMIN".to_owned()], vec!["ALL".to_owned()]));
+        assert_eq!(
+            (security.add_capabilities, security.drop_capabilities),
+            (vec!["NET_ADMIN".to_owned()], vec!["ALL".to_owned()])
+        );
         assert_eq!(security.seccomp, Some(SecurityProfile::Localhost("/data/seccomp/p.json".to_owned())));
         assert!(security.no_new_privs);
         assert_eq!(made.log_path, "c/2.log");
@@ -197,7 +215,9 @@ mod tests {
     fn seccomp_defaults_to_the_runtimes_unless_privileged() {
         let made = make(json!({"containers": [{"name": "c"}]}), ImageUser::default()).unwrap();
         assert_eq!(made.security_context.seccomp, Some(SecurityProfile::RuntimeDefault));
-        let made = make(json!({"containers": [{"name": "c", "securityContext": {"privileged": true}}]}), ImageUser::default()).unwrap();
+        let made =
+            make(json!({"containers": [{"name": "c", "securityContext": {"privileged": true}}]}), ImageUser::default())
+                .unwrap();
         assert_eq!(made.security_context.seccomp, Some(SecurityProfile::Unconfined));
     }
 }

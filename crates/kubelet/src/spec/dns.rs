@@ -25,7 +25,9 @@ impl HostResolver {
                 Some("nameserver") => resolver.servers.extend(words.next().map(str::to_owned)),
                 // The last of them counts.
                 Some("search") => {
-                    resolver.searches = words.map(|word| if word == "." { word.to_owned() } else { word.trim_end_matches('.').to_owned() }).collect();
+                    resolver.searches = words
+                        .map(|word| if word == "." { word.to_owned() } else { word.trim_end_matches('.').to_owned() })
+                        .collect();
                 }
                 Some("options") => resolver.options = words.map(str::to_owned).collect(),
                 _ => {}
@@ -37,7 +39,12 @@ impl HostResolver {
 
 /// The resolver configuration; `None` when `ClusterFirst` was asked for and the cluster has no DNS, in which case
 /// the host's is used and the user told.
-pub(crate) fn dns_config(pod: &Pod, cluster_dns: &[String], cluster_domain: &str, host: &HostResolver) -> (DnsConfig, bool) {
+pub(crate) fn dns_config(
+    pod: &Pod,
+    cluster_dns: &[String],
+    cluster_domain: &str,
+    host: &HostResolver,
+) -> (DnsConfig, bool) {
     let spec = pod.spec.as_ref();
     let host_network = spec.and_then(|spec| spec.host_network) == Some(true);
     let policy = spec.and_then(|spec| spec.dns_policy.as_deref()).unwrap_or("ClusterFirst");
@@ -51,7 +58,11 @@ pub(crate) fn dns_config(pod: &Pod, cluster_dns: &[String], cluster_domain: &str
         DnsConfig::default()
     } else if cluster && !missing {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let mut searches = vec![format!("{namespace}.svc.{cluster_domain}"), format!("svc.{cluster_domain}"), cluster_domain.to_owned()];
+        let mut searches = vec![
+            format!("{namespace}.svc.{cluster_domain}"),
+            format!("svc.{cluster_domain}"),
+            cluster_domain.to_owned(),
+        ];
         searches.extend(host.searches.iter().cloned());
         dedup(&mut searches);
         DnsConfig { servers: cluster_dns.to_vec(), searches, options: vec!["ndots:5".to_owned()] }
@@ -90,7 +101,8 @@ mod tests {
     use serde_json::json;
 
     fn render(spec: serde_json::Value) -> String {
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": spec})).unwrap();
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": spec})).unwrap();
         let host = HostResolver::parse("# c\nnameserver 192.0.2.53\nsearch lan.\noptions timeout:2\n");
         let (config, missing) = dns_config(&pod, &["10.43.0.10".to_owned()], "cluster.local", &host);
         format!("{:?} {:?} {:?} {missing}", config.servers, config.searches, config.options)
@@ -98,8 +110,10 @@ mod tests {
 
     #[test]
     fn cluster_first() {
-        expect![[r#"["10.43.0.10"] ["ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "lan"] ["ndots:5"] false"#]]
-            .assert_eq(&render(json!({"containers": []})));
+        expect![[
+            r#"["10.43.0.10"] ["ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "lan"] ["ndots:5"] false"#
+        ]]
+        .assert_eq(&render(json!({"containers": []})));
     }
 
     #[test]
@@ -117,7 +131,8 @@ mod tests {
 
     #[test]
     fn none_is_only_what_the_pod_says() {
-        expect![[r#"["1.1.1.1"] [] [] false"#]]
-            .assert_eq(&render(json!({"containers": [], "dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"]}})));
+        expect![[r#"["1.1.1.1"] [] [] false"#]].assert_eq(&render(
+            json!({"containers": [], "dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"]}}),
+        ));
     }
 }

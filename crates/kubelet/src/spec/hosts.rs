@@ -110,7 +110,9 @@ mod tests {
 
     #[test]
     fn file_lists_the_pod_and_its_aliases() {
-        let pod = pod(json!({"containers": [], "subdomain": "web", "hostAliases": [{"ip": "192.0.2.7", "hostnames": ["a", "b"]}]}));
+        let pod = pod(
+            json!({"containers": [], "subdomain": "web", "hostAliases": [{"ip": "192.0.2.7", "hostnames": ["a", "b"]}]}),
+        );
         expect![[r#"
             # Kubernetes-managed hosts file.
             127.0.0.1	localhost

@@ -6,11 +6,11 @@ mod dns;
 mod hosts;
 mod sandbox;
 
+pub(crate) use container::termination_path;
 pub(crate) use container::{ContainerInputs, ImageUser, container_config};
 pub(crate) use dns::{HostResolver, dns_config};
 pub(crate) use hosts::hosts_file;
 pub(crate) use sandbox::sandbox_config;
-pub(crate) use container::termination_path;
 pub(crate) use sandbox::{forbidden_sysctl, log_directory};
 
 /// Labels by which the runtime's objects are told to be a pod's. Upstream: pkg/kubelet/types/labels.go.

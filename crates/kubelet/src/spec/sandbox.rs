@@ -1,8 +1,8 @@
 //! The sandbox of a pod. Upstream: pkg/kubelet/kuberuntime/kuberuntime_sandbox.go `generatePodSandboxConfig`.
 
 use cri::{
-    NamespaceMode, NamespaceOptions, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol, SandboxSecurityContext,
-    SecurityProfile, StringMap,
+    NamespaceMode, NamespaceOptions, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol,
+    SandboxSecurityContext, SecurityProfile, StringMap,
 };
 use k8s_openapi::api::core::v1::{Pod, SeccompProfile};
 
@@ -30,7 +30,12 @@ const SAFE_SYSCTLS: [&str; 14] = [
 ];
 
 /// What to ask the runtime for.
-pub(crate) fn sandbox_config(config: &Config, pod: &Pod, attempt: u32, dns: cri::DnsConfig) -> Result<PodSandboxConfig, String> {
+pub(crate) fn sandbox_config(
+    config: &Config,
+    pod: &Pod,
+    attempt: u32,
+    dns: cri::DnsConfig,
+) -> Result<PodSandboxConfig, String> {
     let spec = pod.spec.clone().unwrap_or_default();
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let host_network = spec.host_network == Some(true);
@@ -58,7 +63,12 @@ pub(crate) fn sandbox_config(config: &Config, pod: &Pod, attempt: u32, dns: cri:
         labels: sandbox_labels(config, pod),
         annotations: pod.metadata.annotations.clone().unwrap_or_default(),
         cgroup_parent: qos::cgroup_of(&config.cgroup_root, pod),
-        sysctls: security.sysctls.iter().flatten().map(|sysctl| (sysctl.name.replace('/', "."), sysctl.value.clone())).collect(),
+        sysctls: security
+            .sysctls
+            .iter()
+            .flatten()
+            .map(|sysctl| (sysctl.name.replace('/', "."), sysctl.value.clone()))
+            .collect(),
         namespaces: NamespaceOptions {
             network: node_or_pod(spec.host_network),
             ipc: node_or_pod(spec.host_ipc),
@@ -101,10 +111,13 @@ pub(crate) fn log_directory(config: &Config, pod: &Pod) -> String {
 
 fn port_mappings(pod: &Pod) -> Result<Vec<PortMapping>, String> {
     let Some(spec) = &pod.spec else { return Ok(Vec::new()) };
-    let sidecars = spec.init_containers.iter().flatten().filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let sidecars =
+        spec.init_containers.iter().flatten().filter(|container| container.restart_policy.as_deref() == Some("Always"));
     let mut mappings = Vec::new();
     for port in spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten()) {
-        let (Some(host_port), Ok(container_port)) = (port.host_port.filter(|port| *port > 0), u16::try_from(port.container_port)) else {
+        let (Some(host_port), Ok(container_port)) =
+            (port.host_port.filter(|port| *port > 0), u16::try_from(port.container_port))
+        else {
             continue;
         };
         mappings.push(PortMapping {
@@ -136,7 +149,8 @@ pub(crate) fn forbidden_sysctl(pod: &Pod, allowed: &[String]) -> Option<String> 
             None => name == pattern,
         };
         let listed = SAFE_SYSCTLS.contains(&name.as_str()) || allowed.iter().any(|pattern| matches(pattern));
-        let of_host = (host_network && name.starts_with("net.")) || (host_ipc && (name.starts_with("kernel.shm") || name.starts_with("fs.mqueue.")));
+        let of_host = (host_network && name.starts_with("net."))
+            || (host_ipc && (name.starts_with("kernel.shm") || name.starts_with("fs.mqueue.")));
         !listed || of_host
     })
 }

@@ -17,8 +17,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, ProjectedVolumeSource, Volume};
 use kube::Client;
 
-use self::payload::{Payload, Selection, mode_of};
 pub(crate) use self::mounts::{bind_sub_path, remove_all, tmpfs};
+use self::payload::{Payload, Selection, mode_of};
 use self::tokens::Tokens;
 use crate::config::Config;
 use crate::env::Facts;
@@ -113,7 +113,8 @@ impl PodVolumes {
 
 async fn set_up_one(cx: &VolumeCx<'_>, pod: &Pod, volume: &Volume, done: &mut PodVolumes) -> Result<Place, String> {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let disk = |kind: &str| cx.config.pod_dir(uid).join("volumes").join(format!("kubernetes.io~{kind}")).join(&volume.name);
+    let disk =
+        |kind: &str| cx.config.pod_dir(uid).join("volumes").join(format!("kubernetes.io~{kind}")).join(&volume.name);
     let memory = || memory_root(cx.config).join(uid).join(&volume.name);
     if let Some(source) = &volume.empty_dir {
         let path = disk("empty-dir");
@@ -139,7 +140,8 @@ async fn set_up_one(cx: &VolumeCx<'_>, pod: &Pod, volume: &Volume, done: &mut Po
         (secret(cx, source.secret_name.as_deref().unwrap_or_default(), &selection).await?, memory())
     } else if let Some(source) = &volume.downward_api {
         let items = source.items.as_deref().unwrap_or_default();
-        let payload = payload::downward(pod, items, mode_of(source.default_mode, 0o644), cx.facts).map_err(|error| error.to_string())?;
+        let payload = payload::downward(pod, items, mode_of(source.default_mode, 0o644), cx.facts)
+            .map_err(|error| error.to_string())?;
         (payload, disk("downward-api"))
     } else if let Some(source) = &volume.projected {
         (projected(cx, pod, &volume.name, source, &mut done.tokens).await?, memory())
@@ -152,7 +154,10 @@ async fn set_up_one(cx: &VolumeCx<'_>, pod: &Pod, volume: &Volume, done: &mut Po
 
 fn kind_of(volume: &Volume) -> String {
     let text = serde_json::to_value(volume).ok();
-    let kind = text.as_ref().and_then(|value| value.as_object()).and_then(|map| map.keys().find(|key| *key != "name").cloned());
+    let kind = text
+        .as_ref()
+        .and_then(|value| value.as_object())
+        .and_then(|map| map.keys().find(|key| *key != "name").cloned());
     kind.unwrap_or_else(|| "unknown".to_owned())
 }
 
@@ -186,7 +191,12 @@ fn empty_dir(source: &EmptyDirVolumeSource, pod: &Pod, path: &Path) -> io::Resul
             let size = [limit, of_pod].into_iter().flatten().min();
             tmpfs(path, size, 0o777)?;
         }
-        other => return Err(io::Error::new(io::ErrorKind::Unsupported, format!("storage medium {other:?} is not supported by this node"))),
+        other => {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("storage medium {other:?} is not supported by this node"),
+            ));
+        }
     }
     if fresh {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;

@@ -68,7 +68,8 @@ pub(crate) fn bind_sub_path(volume: &Path, sub_path: &str, target: &Path) -> io:
     } else if !target.exists() {
         std::fs::File::create(target)?;
     }
-    mount(Some(source.as_str()), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).map_err(io::Error::from)
+    mount(Some(source.as_str()), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .map_err(io::Error::from)
 }
 
 /// Unmounts; what is not mounted is fine.

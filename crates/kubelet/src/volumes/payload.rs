@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{
-    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret};
 
 use crate::env::{EnvError, Facts, field_value, find_container, resource_value};
 
@@ -59,7 +57,10 @@ fn select(
 ) -> Result<Payload, PayloadError> {
     let file = |content: &[u8], mode: u32| File { content: content.to_vec(), mode, owner: None };
     let Some(items) = selection.items.filter(|items| !items.is_empty()) else {
-        return Ok(all.into_iter().map(|(key, content)| (key.to_owned(), file(content, selection.default_mode))).collect());
+        return Ok(all
+            .into_iter()
+            .map(|(key, content)| (key.to_owned(), file(content, selection.default_mode)))
+            .collect());
     };
     let mut payload = Payload::new();
     for item in items {
@@ -74,7 +75,12 @@ fn select(
     Ok(payload)
 }
 
-pub(super) fn downward(pod: &Pod, items: &[DownwardAPIVolumeFile], default_mode: u32, facts: &Facts) -> Result<Payload, PayloadError> {
+pub(super) fn downward(
+    pod: &Pod,
+    items: &[DownwardAPIVolumeFile],
+    default_mode: u32,
+    facts: &Facts,
+) -> Result<Payload, PayloadError> {
     let mut payload = Payload::new();
     for item in items {
         let text = if let Some(field) = &item.field_ref {
@@ -82,7 +88,12 @@ pub(super) fn downward(pod: &Pod, items: &[DownwardAPIVolumeFile], default_mode:
         } else if let Some(resource) = &item.resource_field_ref {
             let name = resource.container_name.as_deref().unwrap_or_default();
             let container = find_container(pod, name).ok_or_else(|| EnvError::Container(name.to_owned()))?;
-            resource_value(container, &resource.resource, resource.divisor.as_ref().map(|divisor| divisor.0.as_str()), facts)?
+            resource_value(
+                container,
+                &resource.resource,
+                resource.divisor.as_ref().map(|divisor| divisor.0.as_str()),
+                facts,
+            )?
         } else {
             continue;
         };
@@ -131,8 +142,10 @@ mod tests {
         let all = config_map(&map(), &Selection { items: None, default_mode: 0o644, optional: false }).unwrap();
         assert_eq!(all.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!(all["c"].content, [0, 1]);
-        let items: Vec<KeyToPath> = serde_json::from_value(json!([{"key": "a", "path": "x/y", "mode": 0o400}])).unwrap();
-        let chosen = config_map(&map(), &Selection { items: Some(&items), default_mode: 0o644, optional: false }).unwrap();
+        let items: Vec<KeyToPath> =
+            serde_json::from_value(json!([{"key": "a", "path": "x/y", "mode": 0o400}])).unwrap();
+        let chosen =
+            config_map(&map(), &Selection { items: Some(&items), default_mode: 0o644, optional: false }).unwrap();
         assert_eq!(chosen["x/y"].mode, 0o400);
     }
 

@@ -61,7 +61,8 @@ impl Tokens {
             Err(error) => match self.held.get_mut(&key).filter(|held| held.expires > now) {
                 Some(held) => {
                     tracing::warn!(%error, "token not renewed, the old one stays until it expires");
-                    held.renew = now.checked_add(SignedDuration::from_secs(10)).unwrap_or(held.expires).min(held.expires);
+                    held.renew =
+                        now.checked_add(SignedDuration::from_secs(10)).unwrap_or(held.expires).min(held.expires);
                     Ok(held.token.clone())
                 }
                 None => Err(format!("failed to fetch token: {error}")),
@@ -70,10 +71,16 @@ impl Tokens {
     }
 }
 
-async fn request(client: &Client, pod: &Pod, audience: String, seconds: i64) -> Result<(String, Timestamp), kube::Error> {
+async fn request(
+    client: &Client,
+    pod: &Pod,
+    audience: String,
+    seconds: i64,
+) -> Result<(String, Timestamp), kube::Error> {
     let meta = &pod.metadata;
     let namespace = meta.namespace.as_deref().unwrap_or_default();
-    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).filter(|name| !name.is_empty());
+    let account =
+        pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).filter(|name| !name.is_empty());
     let request = TokenRequest {
         spec: Some(TokenRequestSpec {
             audiences: if audience.is_empty() { None } else { Some(vec![audience]) },

@@ -41,7 +41,13 @@ pub(super) async fn pre_stop(cx: &Cx, index: Index, id: &str, grace: SignedDurat
     }
 }
 
-async fn run(cx: &Cx, container: &Container, id: &str, handler: &LifecycleHandler, limit: Option<Duration>) -> Result<(), String> {
+async fn run(
+    cx: &Cx,
+    container: &Container,
+    id: &str,
+    handler: &LifecycleHandler,
+    limit: Option<Duration>,
+) -> Result<(), String> {
     if let Some(action) = &handler.exec {
         let command = action.command.as_deref().unwrap_or_default();
         let result = cx.shared.runtime.exec_sync(id, command, limit).await.map_err(|error| error.to_string())?;
@@ -59,7 +65,12 @@ async fn run(cx: &Cx, container: &Container, id: &str, handler: &LifecycleHandle
             host: host.ok_or("the pod has no address")?.to_owned(),
             port,
             path: action.path.clone().unwrap_or_else(|| "/".to_owned()),
-            headers: action.http_headers.iter().flatten().map(|header| (header.name.clone(), header.value.clone())).collect(),
+            headers: action
+                .http_headers
+                .iter()
+                .flatten()
+                .map(|header| (header.name.clone(), header.value.clone()))
+                .collect(),
         };
         return http::hook(&get, limit.unwrap_or(HTTP_TIMEOUT).min(HTTP_TIMEOUT)).await;
     }

@@ -23,7 +23,8 @@ async fn have(cx: &Cx, index: Index) -> Result<ImageReady, ImageFailure> {
     let container = cx.container(index);
     let written = container.image.clone().unwrap_or_default();
     let image = with_tag(&written).map_err(|error| {
-        let message = format!("Failed to apply default image tag {written:?}: couldn't parse image name {written:?}: {error}");
+        let message =
+            format!("Failed to apply default image tag {written:?}: couldn't parse image name {written:?}: {error}");
         cx.event(Some(index), Warning, "InspectFailed", &*message);
         ImageFailure { reason: "InvalidImageName", message }
     })?;
@@ -35,7 +36,8 @@ async fn have(cx: &Cx, index: Index) -> Result<ImageReady, ImageFailure> {
     match (container.image_pull_policy.as_deref().unwrap_or("IfNotPresent"), present) {
         ("Always", _) | ("IfNotPresent", None) => pull(cx, index, &written, &image).await,
         (_, Some(present)) => {
-            let message = format!("Container image {written:?} already present on machine and can be accessed by the pod");
+            let message =
+                format!("Container image {written:?} already present on machine and can be accessed by the pod");
             cx.event(Some(index), Normal, "Pulled", message);
             Ok(ImageReady { reference: present.id })
         }
@@ -53,11 +55,13 @@ async fn pull(cx: &Cx, index: Index, written: &str, image: &str) -> Result<Image
     let started = Instant::now();
     let mut last = None;
     // Every secret that has credentials for the registry is tried, as upstream does, and none if there is none.
-    let attempts: Vec<Option<AuthConfig>> = if credentials.is_empty() { vec![None] } else { credentials.into_iter().map(Some).collect() };
+    let attempts: Vec<Option<AuthConfig>> =
+        if credentials.is_empty() { vec![None] } else { credentials.into_iter().map(Some).collect() };
     for auth in attempts {
         match cx.shared.images.pull_image(image, auth.as_ref()).await {
             Ok(pulled) => {
-                let took = jiff::SignedDuration::from_millis(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX));
+                let took =
+                    jiff::SignedDuration::from_millis(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX));
                 let took = go_duration(took);
                 let message = format!(
                     "Successfully pulled image {written:?} in {took} ({took} including waiting). Image size: {} bytes.",
@@ -72,12 +76,14 @@ async fn pull(cx: &Cx, index: Index, written: &str, image: &str) -> Result<Image
     let error = last.unwrap_or_else(|| CriError::Internal("no attempt was made".to_owned()));
     cx.event(Some(index), Warning, "Failed", format!("Failed to pull image {written:?}: {error}"));
     let (reason, message) = match &error {
-        CriError::RegistryUnavailable(detail) => {
-            ("RegistryUnavailable", format!("image pull failed for {written} because the registry is unavailable: {detail}"))
-        }
-        CriError::SignatureValidationFailed(detail) => {
-            ("SignatureValidationFailed", format!("image pull failed for {written} because the signature validation failed: {detail}"))
-        }
+        CriError::RegistryUnavailable(detail) => (
+            "RegistryUnavailable",
+            format!("image pull failed for {written} because the registry is unavailable: {detail}"),
+        ),
+        CriError::SignatureValidationFailed(detail) => (
+            "SignatureValidationFailed",
+            format!("image pull failed for {written} because the signature validation failed: {detail}"),
+        ),
         other => ("ErrImagePull", other.to_string()),
     };
     Err(ImageFailure { reason, message })
@@ -85,7 +91,12 @@ async fn pull(cx: &Cx, index: Index, written: &str, image: &str) -> Result<Image
 
 /// The user the image names, asked only where something depends on it.
 pub(super) async fn user(cx: &Cx, container: &Container, image: &str) -> Result<ImageUser, CriError> {
-    let of_pod = cx.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref()).and_then(|context| context.run_as_non_root);
+    let of_pod = cx
+        .pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.security_context.as_ref())
+        .and_then(|context| context.run_as_non_root);
     let own = container.security_context.as_ref().and_then(|context| context.run_as_non_root);
     if own.or(of_pod) != Some(true) {
         return Ok(ImageUser::default());
@@ -104,7 +115,9 @@ fn with_tag(name: &str) -> Result<String, &'static str> {
         Some((rest, digest)) => (rest, Some(digest)),
         None => (name, None),
     };
-    if digest.is_some_and(|digest| digest.split_once(':').is_none_or(|(_, hex)| hex.len() < 32 || !hex.chars().all(|c| c.is_ascii_hexdigit()))) {
+    if digest.is_some_and(|digest| {
+        digest.split_once(':').is_none_or(|(_, hex)| hex.len() < 32 || !hex.chars().all(|c| c.is_ascii_hexdigit()))
+    }) {
         return Err(BAD);
     }
     let after_slash = rest.rfind('/').map_or(0, |position| position + 1);
@@ -112,11 +125,19 @@ fn with_tag(name: &str) -> Result<String, &'static str> {
         Some(position) => (&rest[..after_slash + position], Some(&rest[after_slash + position + 1..])),
         None => (rest, None),
     };
-    if tag.is_some_and(|tag| tag.is_empty() || tag.len() > 128 || !tag.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) || tag.starts_with(['.', '-'])) {
+    if tag.is_some_and(|tag| {
+        tag.is_empty()
+            || tag.len() > 128
+            || !tag.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+            || tag.starts_with(['.', '-'])
+    }) {
         return Err(BAD);
     }
     let mut parts = repository.split('/').peekable();
-    let has_domain = repository.contains('/') && parts.peek().is_some_and(|first| first.contains(['.', ':']) || *first == "localhost" || first.chars().any(|c| c.is_ascii_uppercase()));
+    let has_domain = repository.contains('/')
+        && parts.peek().is_some_and(|first| {
+            first.contains(['.', ':']) || *first == "localhost" || first.chars().any(|c| c.is_ascii_uppercase())
+        });
     if has_domain {
         parts.next();
     }
@@ -176,19 +197,23 @@ struct DockerAuth {
 fn of_secret(secret: &Secret, image: &str) -> Vec<AuthConfig> {
     let data = |key: &str| secret.data.as_ref().and_then(|data| data.get(key));
     let auths = match secret.type_.as_deref() {
-        Some("kubernetes.io/dockerconfigjson") => {
-            data(".dockerconfigjson").and_then(|bytes| serde_json::from_slice::<DockerConfig>(&bytes.0).ok()).map(|config| config.auths)
-        }
+        Some("kubernetes.io/dockerconfigjson") => data(".dockerconfigjson")
+            .and_then(|bytes| serde_json::from_slice::<DockerConfig>(&bytes.0).ok())
+            .map(|config| config.auths),
         Some("kubernetes.io/dockercfg") => data(".dockercfg").and_then(|bytes| serde_json::from_slice(&bytes.0).ok()),
         _ => None,
     };
-    let mut matching: Vec<_> = auths.unwrap_or_default().into_iter().filter(|(key, _)| key_matches(key, image)).collect();
+    let mut matching: Vec<_> =
+        auths.unwrap_or_default().into_iter().filter(|(key, _)| key_matches(key, image)).collect();
     // The most specific key first.
     matching.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
     matching
         .into_iter()
         .map(|(_, auth)| {
-            let decoded = base64::engine::general_purpose::STANDARD.decode(auth.auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let decoded = base64::engine::general_purpose::STANDARD
+                .decode(auth.auth.trim())
+                .ok()
+                .and_then(|bytes| String::from_utf8(bytes).ok());
             let (username, password) = match decoded.as_deref().and_then(|text| text.split_once(':')) {
                 Some((username, password)) if auth.username.is_empty() => (username.to_owned(), password.to_owned()),
                 _ => (auth.username, auth.password),
@@ -212,7 +237,8 @@ fn key_matches(key: &str, image: &str) -> bool {
     let (key_host, key_path) = key.split_once('/').unwrap_or((key, ""));
     let (host, path) = full.split_once('/').unwrap_or((full.as_str(), ""));
     let (key_labels, labels): (Vec<_>, Vec<_>) = (key_host.split('.').collect(), host.split('.').collect());
-    let same_host = key_labels.len() == labels.len() && key_labels.iter().zip(&labels).all(|(key, own)| *key == "*" || key == own);
+    let same_host =
+        key_labels.len() == labels.len() && key_labels.iter().zip(&labels).all(|(key, own)| *key == "*" || key == own);
     same_host && (key_path.is_empty() || path.starts_with(key_path))
 }
 

@@ -30,7 +30,10 @@ enum Done {
     VolumesUp(Result<PodVolumes, Vec<VolumeFailure>>),
     VolumesRefreshed(Result<PodVolumes, Vec<VolumeFailure>>),
     /// What the runtime says after events may have been missed.
-    Looked { exits: Vec<(String, Exit)>, sandbox_alive: bool },
+    Looked {
+        exits: Vec<(String, Exit)>,
+        sandbox_alive: bool,
+    },
     StatusWritten(Result<(), status::WriteError>),
     Nothing,
 }
@@ -51,7 +54,13 @@ struct Worker {
 }
 
 /// Runs a pod until nothing of it is left on the node.
-pub(crate) async fn run(shared: Arc<Shared>, entry: Arc<PodEntry>, pod: Arc<Pod>, adopted: Adopted, refusal: Option<(String, String)>) {
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    entry: Arc<PodEntry>,
+    pod: Arc<Pod>,
+    adopted: Adopted,
+    refusal: Option<(String, String)>,
+) {
     let node = NodeFacts { host_ips: shared.config.host_ips() };
     let now = Timestamp::now();
     let publisher = Publisher::new(&pod);
@@ -200,7 +209,9 @@ impl Worker {
             Action::SetUpVolumes => Box::pin(ops::volumes_up(cx)),
             Action::CreateSandbox { attempt } => Box::pin(ops::create_sandbox(cx, attempt)),
             Action::EnsureImage { container } => Box::pin(image::ensure(cx, container)),
-            Action::StartContainer { container, attempt, image } => Box::pin(ops::start_container(cx, container, attempt, image)),
+            Action::StartContainer { container, attempt, image } => {
+                Box::pin(ops::start_container(cx, container, attempt, image))
+            }
             Action::RunPostStart { container, id } => Box::pin(hooks::post_start(cx, container, id)),
             Action::Kill { container, id, grace, pre_stop } => Box::pin(ops::kill(cx, container, id, grace, pre_stop)),
             Action::RunProbe { container, id, kind } => Box::pin(ops::probe(cx, container, id, kind)),
@@ -277,7 +288,8 @@ impl Worker {
 
     fn view_changed(&self) -> bool {
         let view = self.entry.view.read();
-        view.holds == self.machine.is_released() || view.sandbox.as_deref() != self.machine.any_sandbox().map(|info| info.id.as_str())
+        view.holds == self.machine.is_released()
+            || view.sandbox.as_deref() != self.machine.any_sandbox().map(|info| info.id.as_str())
     }
 
     fn update_view(&self) {

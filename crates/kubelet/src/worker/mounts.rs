@@ -28,15 +28,26 @@ pub(super) fn of(cx: &Cx, container: &Container, env: &[(String, String)]) -> Re
     Ok(mounts)
 }
 
-fn volume_mount(cx: &Cx, container: &Container, mount: &VolumeMount, position: usize, env: &[(String, String)]) -> Result<Mount, String> {
-    let place = cx.volumes.place(&mount.name).ok_or_else(|| format!("cannot find volume {:?} to mount into container {:?}", mount.name, container.name))?;
+fn volume_mount(
+    cx: &Cx,
+    container: &Container,
+    mount: &VolumeMount,
+    position: usize,
+    env: &[(String, String)],
+) -> Result<Mount, String> {
+    let place = cx
+        .volumes
+        .place(&mount.name)
+        .ok_or_else(|| format!("cannot find volume {:?} to mount into container {:?}", mount.name, container.name))?;
     let sub_path = match mount.sub_path_expr.as_deref().filter(|text| !text.is_empty()) {
         Some(text) => expand_sub_path(text, env)?,
         None => mount.sub_path.clone().unwrap_or_default(),
     };
-    let container_path = if mount.mount_path.starts_with('/') { mount.mount_path.clone() } else { format!("/{}", mount.mount_path) };
+    let container_path =
+        if mount.mount_path.starts_with('/') { mount.mount_path.clone() } else { format!("/{}", mount.mount_path) };
     let readonly = mount.read_only == Some(true);
-    let recursive_read_only = readonly && matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible"));
+    let recursive_read_only =
+        readonly && matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible"));
     let base = Mount { container_path, readonly, recursive_read_only, ..Mount::default() };
     match place {
         Place::Image { reference } => {
@@ -47,9 +58,17 @@ fn volume_mount(cx: &Cx, container: &Container, mount: &VolumeMount, position: u
                 path.clone()
             } else {
                 check_sub_path(&sub_path)?;
-                let target = pod_dir(cx).join("volume-subpaths").join(&mount.name).join(&container.name).join(position.to_string());
-                bind_sub_path(path, &sub_path, &target)
-                    .map_err(|error| format!("failed to prepare subPath for volumeMount {:?} of container {:?}: {error}", mount.name, container.name))?;
+                let target = pod_dir(cx)
+                    .join("volume-subpaths")
+                    .join(&mount.name)
+                    .join(&container.name)
+                    .join(position.to_string());
+                bind_sub_path(path, &sub_path, &target).map_err(|error| {
+                    format!(
+                        "failed to prepare subPath for volumeMount {:?} of container {:?}: {error}",
+                        mount.name, container.name
+                    )
+                })?;
                 target
             };
             Ok(Mount {

@@ -116,10 +116,9 @@ async fn make_sandbox(cx: &Cx, attempt: u32) -> Result<SandboxInfo, String> {
         remove_sandboxes(cx, true).await?;
     }
     let limits = qos::pod_resources(&cx.pod, shared.config.pod_pids_limit);
-    shared
-        .cgroups
-        .create(&config.cgroup_parent, &limits)
-        .map_err(|error| format!("failed to ensure that the pod: {} cgroups exist and are correctly applied: {error}", cx.uid()))?;
+    shared.cgroups.create(&config.cgroup_parent, &limits).map_err(|error| {
+        format!("failed to ensure that the pod: {} cgroups exist and are correctly applied: {error}", cx.uid())
+    })?;
     std::fs::create_dir_all(&config.log_directory).map_err(|error| format!("create log directory: {error}"))?;
     let id = shared.runtime.run_pod_sandbox(&config).await.map_err(|error| error.to_string())?;
     let status = shared.runtime.pod_sandbox_status(&id).await.map_err(|error| error.to_string())?;
@@ -164,7 +163,8 @@ async fn make_container(cx: &Cx, index: Index, attempt: u32, image: String) -> R
     shared.services.synced().await;
     let facts = shared.facts(&cx.pod_ips());
     let services = relevant_services(cx);
-    let mut env = env::environment(&cx.pod, &container, &facts, &objects, &services).map_err(|error| config_error(error.to_string()))?;
+    let mut env = env::environment(&cx.pod, &container, &facts, &objects, &services)
+        .map_err(|error| config_error(error.to_string()))?;
     let sandbox_config = cx.sandbox_config(sandbox.attempt).map_err(create_error)?;
     if !env.iter().any(|(name, _)| name == "HOSTNAME") {
         env.insert(0, ("HOSTNAME".to_owned(), sandbox_config.hostname.clone()));
@@ -172,7 +172,8 @@ async fn make_container(cx: &Cx, index: Index, attempt: u32, image: String) -> R
     let image_user = image::user(cx, &container, &image).await.map_err(|error| create_error(error.to_string()))?;
     let mounts = mounts::of(cx, &container, &env).map_err(config_error)?;
     let inputs = ContainerInputs { attempt, image, image_user, env, mounts, memory_capacity: shared.memory_capacity };
-    let config = spec::container_config(&shared.config, &cx.pod, &container, inputs).map_err(|error| config_error(error.to_string()))?;
+    let config = spec::container_config(&shared.config, &cx.pod, &container, inputs)
+        .map_err(|error| config_error(error.to_string()))?;
     let logs = std::path::Path::new(&sandbox_config.log_directory).join(&container.name);
     std::fs::create_dir_all(&logs).map_err(|error| create_error(format!("create log directory: {error}")))?;
     let id = match shared.runtime.create_container(&sandbox.id, &config, &sandbox_config).await {
@@ -193,7 +194,9 @@ async fn make_container(cx: &Cx, index: Index, attempt: u32, image: String) -> R
 async fn start_failure(cx: &Cx, id: &str, _attempt: u32, error: CriError) -> StartFailure {
     let message = error.to_string();
     let status = cx.shared.runtime.container_status(id).await.ok();
-    let life = status.as_ref().map_or_else(|| Life { id: id.to_owned(), started: Timestamp::UNIX_EPOCH, ..Life::default() }, life_of);
+    let life = status
+        .as_ref()
+        .map_or_else(|| Life { id: id.to_owned(), started: Timestamp::UNIX_EPOCH, ..Life::default() }, life_of);
     let exit = match status.as_ref().filter(|status| status.state == ContainerState::Exited) {
         Some(status) => exit_of(cx, status),
         None => Exit {
@@ -224,7 +227,11 @@ pub(crate) fn life_of(status: &cri::ContainerStatus) -> Life {
         started: Timestamp::from_nanosecond(i128::from(status.started_at)).unwrap_or(Timestamp::UNIX_EPOCH),
         image: status.image.clone(),
         image_id: status.image_ref.clone(),
-        user: status.user.as_ref().map(|(uid, gid, groups)| LinuxUser { uid: *uid, gid: *gid, supplemental_groups: groups.clone() }),
+        user: status.user.as_ref().map(|(uid, gid, groups)| LinuxUser {
+            uid: *uid,
+            gid: *gid,
+            supplemental_groups: groups.clone(),
+        }),
     }
 }
 
@@ -257,10 +264,16 @@ fn termination_message(cx: &Cx, status: &cri::ContainerStatus) -> String {
     let Some(path) = status.annotations.get(spec::labels::TERMINATION_PATH) else { return String::new() };
     let file = status.mounts.iter().find(|mount| mount.container_path == *path).map(|mount| mount.host_path.clone());
     let mut content = file.and_then(|file| read_head(&file, MAX_TERMINATION_MESSAGE).ok()).unwrap_or_default();
-    let fallback = status.annotations.get(spec::labels::TERMINATION_POLICY).map(String::as_str) == Some("FallbackToLogsOnError");
+    let fallback =
+        status.annotations.get(spec::labels::TERMINATION_POLICY).map(String::as_str) == Some("FallbackToLogsOnError");
     if content.is_empty() && fallback && status.exit_code != 0 {
         let log = if status.log_path.is_empty() {
-            format!("{}/{}/{}.log", spec::log_directory(&cx.shared.config, &cx.pod), status.metadata.name, status.metadata.attempt)
+            format!(
+                "{}/{}/{}.log",
+                spec::log_directory(&cx.shared.config, &cx.pod),
+                status.metadata.name,
+                status.metadata.attempt
+            )
         } else {
             status.log_path.clone()
         };

@@ -116,7 +116,8 @@ impl Publisher {
         };
         self.dirty = false;
         self.in_flight = Some(wanted);
-        let (namespace, name) = (pod.metadata.namespace.clone().unwrap_or_default(), pod.metadata.name.clone().unwrap_or_default());
+        let (namespace, name) =
+            (pod.metadata.namespace.clone().unwrap_or_default(), pod.metadata.name.clone().unwrap_or_default());
         let client = client.clone();
         Some(Box::pin(async move { write(&client, &namespace, &name, &patch).await }))
     }
@@ -163,7 +164,11 @@ fn difference(known: &Value, wanted: &Value, pod: &Pod) -> Option<Value> {
         let changed = match (field.as_str(), value) {
             ("conditions", Value::Array(conditions)) => {
                 let before = old.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-                let changed: Vec<_> = conditions.iter().filter(|condition| !before.contains(condition)).map(|condition| full_condition(condition)).collect();
+                let changed: Vec<_> = conditions
+                    .iter()
+                    .filter(|condition| !before.contains(condition))
+                    .map(|condition| full_condition(condition))
+                    .collect();
                 if changed.is_empty() {
                     continue;
                 }
@@ -227,10 +232,12 @@ mod tests {
 
     #[test]
     fn only_what_changed() {
-        expect![[r#"{"metadata":{"uid":"u"},"status":{"phase":"Running","podIP":"1","reason":null}}"#]].assert_eq(&patch(
-            json!({"phase": "Pending", "qosClass": "BestEffort", "reason": "x"}),
-            json!({"phase": "Running", "qosClass": "BestEffort", "podIP": "1"}),
-        ));
+        expect![[r#"{"metadata":{"uid":"u"},"status":{"phase":"Running","podIP":"1","reason":null}}"#]].assert_eq(
+            &patch(
+                json!({"phase": "Pending", "qosClass": "BestEffort", "reason": "x"}),
+                json!({"phase": "Running", "qosClass": "BestEffort", "podIP": "1"}),
+            ),
+        );
         assert_eq!(patch(json!({"phase": "Running"}), json!({"phase": "Running"})), "");
     }
 

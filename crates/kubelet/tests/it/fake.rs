@@ -53,12 +53,8 @@ impl Fake {
     }
 
     pub fn add_image(&self, name: &str) {
-        let image = Image {
-            id: format!("sha256:{name}"),
-            repo_tags: vec![name.to_owned()],
-            size: 1000,
-            ..Image::default()
-        };
+        let image =
+            Image { id: format!("sha256:{name}"), repo_tags: vec![name.to_owned()], size: 1000, ..Image::default() };
         self.inner.state.lock().unwrap().images.insert(name.to_owned(), image);
     }
 
@@ -68,7 +64,8 @@ impl Fake {
 
     pub fn config(&self, container: &str) -> ContainerConfig {
         let state = self.inner.state.lock().unwrap();
-        let mut found: Vec<_> = state.containers.values().filter(|(_, config)| config.metadata.name == container).collect();
+        let mut found: Vec<_> =
+            state.containers.values().filter(|(_, config)| config.metadata.name == container).collect();
         found.sort_by_key(|(status, _)| status.created_at);
         found.last().map(|(_, config)| config.clone()).expect("container was made")
     }
@@ -81,9 +78,10 @@ impl Fake {
     pub fn end(&self, container: &str, code: i32) {
         let id = {
             let state = self.inner.state.lock().unwrap();
-            let running = state.containers.values().find(|(status, config)| {
-                config.metadata.name == container && status.state == ContainerState::Running
-            });
+            let running = state
+                .containers
+                .values()
+                .find(|(status, config)| config.metadata.name == container && status.state == ContainerState::Running);
             running.map(|(status, _)| status.id.clone()).expect("a running container")
         };
         self.finish(&id, code);
@@ -193,7 +191,12 @@ impl RuntimeService for Fake {
         Ok(state.sandboxes.values().filter(|sandbox| matches(&sandbox.labels, &filter.labels)).cloned().collect())
     }
 
-    async fn create_container(&self, sandbox_id: &str, config: &ContainerConfig, sandbox: &PodSandboxConfig) -> CriResult<String> {
+    async fn create_container(
+        &self,
+        sandbox_id: &str,
+        config: &ContainerConfig,
+        sandbox: &PodSandboxConfig,
+    ) -> CriResult<String> {
         self.call(format!("create {} #{}", config.metadata.name, config.metadata.attempt));
         let id = self.id("container");
         let log_path = PathBuf::from(&sandbox.log_directory).join(&config.log_path).to_string_lossy().into_owned();
@@ -237,7 +240,9 @@ impl RuntimeService for Fake {
             Some("exit") => self.finish(container_id, command[1].parse().unwrap()),
             Some("nonsense") => {
                 self.finish(container_id, 128);
-                return Err(CriError::StartContainer("exec: \"nonsense\": executable file not found in $PATH".to_owned()));
+                return Err(CriError::StartContainer(
+                    "exec: \"nonsense\": executable file not found in $PATH".to_owned(),
+                ));
             }
             _ => {}
         }
@@ -263,7 +268,8 @@ impl RuntimeService for Fake {
     async fn list_containers(&self, filter: &ContainerFilter) -> CriResult<Vec<ContainerStatus>> {
         let state = self.inner.state.lock().unwrap();
         let wanted = |status: &&ContainerStatus| {
-            matches(&status.labels, &filter.labels) && filter.sandbox_id.as_ref().is_none_or(|id| *id == status.sandbox_id)
+            matches(&status.labels, &filter.labels)
+                && filter.sandbox_id.as_ref().is_none_or(|id| *id == status.sandbox_id)
         };
         Ok(state.containers.values().map(|(status, _)| status).filter(wanted).cloned().collect())
     }
@@ -333,7 +339,11 @@ impl ImageService for Fake {
     async fn image_status(&self, image: &str) -> CriResult<Option<Image>> {
         let state = self.inner.state.lock().unwrap();
         let full = format!("docker.io/library/{image}");
-        Ok(state.images.values().find(|own| own.id == image || own.repo_tags.iter().any(|tag| tag == image || *tag == full)).cloned())
+        Ok(state
+            .images
+            .values()
+            .find(|own| own.id == image || own.repo_tags.iter().any(|tag| tag == image || *tag == full))
+            .cloned())
     }
 
     async fn pull_image(&self, image: &str, _auth: Option<&AuthConfig>) -> CriResult<PulledImage> {

@@ -30,7 +30,10 @@ impl Fixture {
         let client = cluster.client();
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
         let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(client.clone(), "default");
-        accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await.expect("default account");
+        accounts
+            .create(&PostParams::default(), &serde_json::from_value(account).unwrap())
+            .await
+            .expect("default account");
         let supervisor = Supervisor::new();
         let kubelet = start_kubelet(&cluster, &runtime, &supervisor).await;
         Fixture { cluster, runtime, kubelet, supervisor, client }
@@ -65,15 +68,21 @@ impl Fixture {
             let caches = informer::Caches::new(self.client.clone(), self.cluster.supervisor());
             let cache = caches.of::<Pod>();
             let key = informer::ObjectKey::new("default", name);
-            cache.wait_until(|cache| {
-                let pod = cache.get(&key);
-                let done = pod.as_ref().is_some_and(|pod| holds(pod));
-                *last.borrow_mut() = pod;
-                done
-            }).await;
+            cache
+                .wait_until(|cache| {
+                    let pod = cache.get(&key);
+                    let done = pod.as_ref().is_some_and(|pod| holds(pod));
+                    *last.borrow_mut() = pod;
+                    done
+                })
+                .await;
         };
         if tokio::time::timeout(Duration::from_secs(20), waiting).await.is_err() {
-            panic!("{name} did not become {what}; last seen: {}", serde_json::to_string_pretty(&last.into_inner().map(|pod: std::sync::Arc<Pod>| (*pod).clone())).unwrap());
+            panic!(
+                "{name} did not become {what}; last seen: {}",
+                serde_json::to_string_pretty(&last.into_inner().map(|pod: std::sync::Arc<Pod>| (*pod).clone()))
+                    .unwrap()
+            );
         }
         self.pods().get(name).await.expect("pod")
     }
@@ -95,14 +104,26 @@ impl Fixture {
         let waiting = async {
             let caches = informer::Caches::new(self.client.clone(), self.cluster.supervisor());
             let cache = caches.of::<Event>();
-            let matches = |event: &Event| event.involved_object.name.as_deref() == Some(name) && event.reason.as_deref() == Some(reason);
+            let matches = |event: &Event| {
+                event.involved_object.name.as_deref() == Some(name) && event.reason.as_deref() == Some(reason)
+            };
             cache.wait_until(|cache| cache.list().iter().any(|event| matches(event))).await;
         };
         let seen = tokio::time::timeout(Duration::from_secs(10), waiting).await.is_ok();
         let list = api.list(&ListParams::default()).await.expect("events");
-        assert!(seen, "no event {reason} about {name}: {:?}", list.items.iter().map(|event| (&event.reason, &event.message)).collect::<Vec<_>>());
+        assert!(
+            seen,
+            "no event {reason} about {name}: {:?}",
+            list.items.iter().map(|event| (&event.reason, &event.message)).collect::<Vec<_>>()
+        );
         let of = |event: &&Event| event.involved_object.name.as_deref() == Some(name);
-        list.items.iter().filter(of).map(|event| format!("{}: {}", event.reason.clone().unwrap_or_default(), event.message.clone().unwrap_or_default())).collect()
+        list.items
+            .iter()
+            .filter(of)
+            .map(|event| {
+                format!("{}: {}", event.reason.clone().unwrap_or_default(), event.message.clone().unwrap_or_default())
+            })
+            .collect()
     }
 }
 

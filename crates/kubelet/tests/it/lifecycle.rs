@@ -29,7 +29,12 @@ async fn a_pod_runs_and_goes() {
     assert!(own.container_id.unwrap().starts_with("tiphys://container"));
     assert_eq!((own.ready, own.started, own.restart_count), (true, Some(true), 0));
     let events = fixture.events("a", "Started").await;
-    assert!(events.contains(&"Pulled: Container image \"busybox\" already present on machine and can be accessed by the pod".to_owned()), "{events:?}");
+    assert!(
+        events.contains(
+            &"Pulled: Container image \"busybox\" already present on machine and can be accessed by the pod".to_owned()
+        ),
+        "{events:?}"
+    );
     assert!(events.contains(&"Created: Container created".to_owned()), "{events:?}");
     assert!(events.contains(&"Started: Container started".to_owned()), "{events:?}");
 
@@ -57,7 +62,12 @@ async fn crashes_are_restarted_with_a_back_off() {
     };
     fixture.wait("a", "in back-off", waiting).await;
     let events = fixture.events("a", "BackOff").await;
-    assert!(events.iter().any(|event| event.starts_with("BackOff: Back-off restarting failed container c in pod a_default(")), "{events:?}");
+    assert!(
+        events
+            .iter()
+            .any(|event| event.starts_with("BackOff: Back-off restarting failed container c in pod a_default(")),
+        "{events:?}"
+    );
 }
 
 #[tokio::test]
@@ -76,10 +86,15 @@ async fn a_command_that_is_not_there() {
     let fixture = Fixture::start().await;
     let spec = json!({"containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["nonsense"]}]});
     fixture.create("a", spec).await;
-    let failed = |pod: &Pod| container(pod).last_state.and_then(|last| last.terminated).is_some_and(|ended| ended.exit_code == 128);
+    let failed = |pod: &Pod| {
+        container(pod).last_state.and_then(|last| last.terminated).is_some_and(|ended| ended.exit_code == 128)
+    };
     fixture.wait("a", "failed", failed).await;
     let events = fixture.events("a", "Failed").await;
-    assert!(events.contains(&"Failed: Error: exec: \"nonsense\": executable file not found in $PATH".to_owned()), "{events:?}");
+    assert!(
+        events.contains(&"Failed: Error: exec: \"nonsense\": executable file not found in $PATH".to_owned()),
+        "{events:?}"
+    );
 }
 
 #[tokio::test]
@@ -87,7 +102,8 @@ async fn images_that_are_not_there() {
     let fixture = Fixture::start().await;
     fixture.create("a", json!({"containers": [{"name": "c", "image": "nothere"}]})).await;
     let waiting = |pod: &Pod| {
-        let state = pod.status.clone().and_then(|status| status.container_statuses).and_then(|list| list[0].state.clone());
+        let state =
+            pod.status.clone().and_then(|status| status.container_statuses).and_then(|list| list[0].state.clone());
         state.and_then(|state| state.waiting).and_then(|waiting| waiting.reason).unwrap_or_default()
     };
     fixture.wait("a", "in error", |pod| waiting(pod) == "ErrImagePull").await;
@@ -116,7 +132,11 @@ async fn configuration_is_waited_for_and_followed() {
             "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]});
     fixture.create("a", spec).await;
     let events = fixture.events("a", "FailedMount").await;
-    assert!(events.contains(&"FailedMount: MountVolume.SetUp failed for volume \"v\" : configmap \"m\" not found".to_owned()), "{events:?}");
+    assert!(
+        events
+            .contains(&"FailedMount: MountVolume.SetUp failed for volume \"v\" : configmap \"m\" not found".to_owned()),
+        "{events:?}"
+    );
 
     let maps: Api<ConfigMap> = Api::namespaced(fixture.client.clone(), "default");
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"key": "one"}});
@@ -177,5 +197,10 @@ async fn what_does_not_fit_is_refused() {
     let pod = fixture.wait("a", "failed", |pod| phase(pod) == "Failed").await;
     let status = pod.status.unwrap();
     assert_eq!(status.reason.as_deref(), Some("OutOfcpu"));
-    assert!(status.message.unwrap().starts_with("Pod was rejected: Node didn't have enough resource: cpu, requested: 4000000"));
+    assert!(
+        status
+            .message
+            .unwrap()
+            .starts_with("Pod was rejected: Node didn't have enough resource: cpu, requested: 4000000")
+    );
 }

@@ -13,13 +13,18 @@ async fn the_node_registers_and_renews_its_lease() {
     let nodes = caches.of::<Node>();
     let leases = caches.of::<Lease>();
     let seen = async {
-        nodes.wait_until(|cache| cache.list().iter().any(|node| node.status.as_ref().is_some_and(|status| status.conditions.is_some()))).await;
+        nodes
+            .wait_until(|cache| {
+                cache.list().iter().any(|node| node.status.as_ref().is_some_and(|status| status.conditions.is_some()))
+            })
+            .await;
         leases.wait_until(|cache| cache.list().iter().any(|lease| lease.metadata.name.as_deref() == Some(NODE))).await;
     };
     tokio::time::timeout(std::time::Duration::from_secs(10), seen).await.expect("node and lease");
     let node = Api::<Node>::all(fixture.client.clone()).get(NODE).await.unwrap();
     let status = node.status.unwrap();
-    let condition = |kind: &str| status.conditions.iter().flatten().find(|condition| condition.type_ == kind).unwrap().clone();
+    let condition =
+        |kind: &str| status.conditions.iter().flatten().find(|condition| condition.type_ == kind).unwrap().clone();
     assert_eq!(condition("Ready").reason.as_deref(), Some("KubeletReady"));
     assert_eq!(condition("MemoryPressure").status, "False");
     assert_eq!(node.metadata.labels.unwrap()["kubernetes.io/hostname"], NODE);

@@ -18,7 +18,11 @@ async fn get(kubelet: &Kubelet, path: &str) -> (StatusCode, String) {
 }
 
 /// A WebSocket over an in-process connection.
-async fn connect(fixture: &Fixture, path: &str, protocol: &str) -> tokio_tungstenite::WebSocketStream<TokioIo<hyper::upgrade::Upgraded>> {
+async fn connect(
+    fixture: &Fixture,
+    path: &str,
+    protocol: &str,
+) -> tokio_tungstenite::WebSocketStream<TokioIo<hyper::upgrade::Upgraded>> {
     let stream = fixture.kubelet.connect();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     fixture.supervisor.spawn("client", async move {
@@ -42,7 +46,9 @@ async fn connect(fixture: &Fixture, path: &str, protocol: &str) -> tokio_tungste
     tokio_tungstenite::WebSocketStream::from_raw_socket(TokioIo::new(upgraded), role, None).await
 }
 
-async fn messages(socket: &mut tokio_tungstenite::WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) -> Vec<(u8, String)> {
+async fn messages(
+    socket: &mut tokio_tungstenite::WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>,
+) -> Vec<(u8, String)> {
     use futures::StreamExt as _;
     let mut all: Vec<(u8, String)> = Vec::new();
     while let Some(Ok(message)) = socket.next().await {
@@ -58,11 +64,16 @@ async fn messages(socket: &mut tokio_tungstenite::WebSocketStream<TokioIo<hyper:
 #[tokio::test]
 async fn logs_of_a_running_container() {
     let fixture = Fixture::start().await;
-    fixture.create("a", json!({"containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent"}]})).await;
+    fixture
+        .create("a", json!({"containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent"}]}))
+        .await;
     fixture.wait("a", "ready", ready).await;
     assert_eq!(get(&fixture.kubelet, "/containerLogs/default/a/c").await, (StatusCode::OK, "hello\n".to_owned()));
     let (status, text) = get(&fixture.kubelet, "/containerLogs/default/a/c?previous=true").await;
-    assert_eq!((status, text.as_str()), (StatusCode::BAD_REQUEST, "previous terminated container \"c\" in pod \"a\" not found"));
+    assert_eq!(
+        (status, text.as_str()),
+        (StatusCode::BAD_REQUEST, "previous terminated container \"c\" in pod \"a\" not found")
+    );
     assert_eq!(get(&fixture.kubelet, "/containerLogs/default/none/c").await.0, StatusCode::NOT_FOUND);
     assert_eq!(get(&fixture.kubelet, "/healthz").await, (StatusCode::OK, "ok".to_owned()));
     assert!(get(&fixture.kubelet, "/pods").await.1.contains("\"kind\":\"PodList\""));
@@ -73,9 +84,12 @@ async fn logs_of_a_running_container() {
 async fn exec_over_a_websocket() {
     use futures::SinkExt as _;
     let fixture = Fixture::start().await;
-    fixture.create("a", json!({"containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent"}]})).await;
+    fixture
+        .create("a", json!({"containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent"}]}))
+        .await;
     fixture.wait("a", "ready", ready).await;
-    let mut socket = connect(&fixture, "/exec/default/a/c?command=x&command=y&input=1&output=1&error=1", "v5.channel.k8s.io").await;
+    let mut socket =
+        connect(&fixture, "/exec/default/a/c?command=x&command=y&input=1&output=1&error=1", "v5.channel.k8s.io").await;
     socket.send(tokio_tungstenite::tungstenite::Message::binary(&b"\x00hello"[..])).await.unwrap();
     socket.send(tokio_tungstenite::tungstenite::Message::binary(&b"\xff\x00"[..])).await.unwrap();
     let all = messages(&mut socket).await;
@@ -90,7 +104,9 @@ async fn exec_over_a_websocket() {
 async fn port_forward_over_a_websocket() {
     use futures::{SinkExt as _, StreamExt as _};
     let fixture = Fixture::start().await;
-    fixture.create("a", json!({"containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent"}]})).await;
+    fixture
+        .create("a", json!({"containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent"}]}))
+        .await;
     fixture.wait("a", "ready", ready).await;
     let mut socket = connect(&fixture, "/portForward/default/a?port=80", "v4.channel.k8s.io").await;
     let mut next = async || socket.next().await.unwrap().unwrap().into_data();
@@ -103,7 +119,9 @@ async fn port_forward_over_a_websocket() {
 #[tokio::test]
 async fn plain_requests_to_streams_are_refused() {
     let fixture = Fixture::start().await;
-    fixture.create("a", json!({"containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent"}]})).await;
+    fixture
+        .create("a", json!({"containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent"}]}))
+        .await;
     fixture.wait("a", "ready", ready).await;
     assert_eq!(get(&fixture.kubelet, "/exec/default/a/c?command=x&output=1").await.0, StatusCode::BAD_REQUEST);
     assert_eq!(get(&fixture.kubelet, "/exec/default/a/none?command=x&output=1").await.0, StatusCode::NOT_FOUND);
