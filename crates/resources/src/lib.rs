@@ -15,6 +15,7 @@ pub mod certificates;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
+pub mod events;
 pub mod flowcontrol;
 pub mod networking;
 pub mod node;

@@ -11,11 +11,10 @@ pub(super) fn all(resources: &[ResourceHandle]) -> Vec<ResourceHandle> {
         resources.iter().find(|resource| (resource.info().group, resource.info().plural) == (group, plural)).cloned()
     };
     let mut all = Vec::new();
-    if let Some(hub) = hub("", "events") {
-        let info = Info::namespaced("events.k8s.io", "v1", "Event", "events").short(&["ev"]);
-        let conversion = Conversion { to_hub: events_to_core, from_hub: core_to_events };
-        all.push(handle(Converted { info, hub, conversion }));
-    }
+    let info = Info::namespaced("events.k8s.io", "v1", "Event", "events").short(&["ev"]);
+    let hub_of_events = ResourceHandle::from(Arc::new(resources::events::Events) as Arc<dyn Resource>);
+    let conversion = Conversion { to_hub: events_to_core, from_hub: core_to_events };
+    all.push(handle(Converted { info, hub: hub_of_events, conversion }));
     if let Some(hub) = hub("autoscaling", "horizontalpodautoscalers") {
         let info = Info::namespaced("autoscaling", "v1", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
             .short(&["hpa"])

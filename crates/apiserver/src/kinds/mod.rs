@@ -7,9 +7,7 @@ use resources::Options;
 
 /// Every GA kind, ready for a registry.
 pub fn all(options: &Options) -> Vec<ResourceHandle> {
-    let stored = resources::all(options).into_iter().map(ResourceHandle::from);
-    // Events are stored once, as the core group spells them.
-    let mut all: Vec<ResourceHandle> = stored.filter(|resource| resource.info().group != "events.k8s.io").collect();
+    let mut all: Vec<ResourceHandle> = resources::all(options).into_iter().map(ResourceHandle::from).collect();
     let converted = conversions::all(&all);
     all.extend(converted);
     all

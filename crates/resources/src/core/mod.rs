@@ -2,7 +2,7 @@
 
 mod config_map;
 mod endpoints;
-pub mod event;
+pub(crate) mod event;
 mod limit_range;
 mod namespace;
 mod node;

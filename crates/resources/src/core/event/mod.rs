@@ -1,10 +1,9 @@
 //! Events for the registry, as they are stored. Upstream: `pkg/registry/core/event`.
 
 mod columns;
-pub mod conversion;
 #[cfg(test)]
 mod tests;
-pub mod validation;
+pub(crate) mod validation;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::core::v1::Event;

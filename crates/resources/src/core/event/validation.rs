@@ -13,12 +13,12 @@ const MAX_NOTE: usize = 1024;
 
 /// Which group a request came through.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Rules {
+pub(crate) enum Rules {
     Legacy,
     Strict,
 }
 
-pub fn validate(event: &Event, rules: Rules) -> ErrorList {
+pub(crate) fn validate(event: &Event, rules: Rules) -> ErrorList {
     let mut errors = legacy(event);
     if rules == Rules::Legacy {
         return errors;
@@ -45,7 +45,7 @@ pub fn validate(event: &Event, rules: Rules) -> ErrorList {
     errors
 }
 
-pub fn validate_update(new: &Event, old: &Event, rules: Rules) -> ErrorList {
+pub(crate) fn validate_update(new: &Event, old: &Event, rules: Rules) -> ErrorList {
     let mut errors = legacy(new);
     if rules == Rules::Legacy {
         return errors;
