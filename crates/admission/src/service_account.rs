@@ -50,6 +50,8 @@ fn admit(request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
         DEFAULT_ACCOUNT.clone_into(account_name);
     }
     let account_name = account_name.clone();
+    // The deprecated field mirrors it; defaults are set before admission, and an update must not seem to add it.
+    spec.service_account = Some(account_name.clone());
     let Some(account) = reader.get::<Account>("", "serviceaccounts", &namespace, &account_name) else {
         let why = format!(
             "error looking up service account {namespace}/{account_name}: serviceaccount {} not found",

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::{Collector, graph::Identity};
 use crate::{
     Context,
-    discovery::{Served, discover},
+    discovery::{Resources, Served, discover},
 };
 
 /// What changes come too often to be worth a look each: a definition is written several times while it is taken up.
@@ -51,42 +51,47 @@ impl Feeds {
     }
 }
 
+/// Resources come and go with the objects of these, where a server has such.
+const DEFINITIONS: [(&str, &str); 2] =
+    [("apiextensions.k8s.io", "customresourcedefinitions"), ("apiregistration.k8s.io", "apiservices")];
+
 /// Never ends.
 pub(super) async fn follow_discovery(collector: Arc<Collector>, context: Context) {
-    let definition = |group: &str, kind: &str, plural: &str| ApiResource {
-        group: group.to_owned(),
-        version: "v1".to_owned(),
-        api_version: format!("{group}/v1"),
-        kind: kind.to_owned(),
-        plural: plural.to_owned(),
-    };
-    let definitions = definition("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions");
-    let services = definition("apiregistration.k8s.io", "APIService", "apiservices");
-    let mut definitions = context.caches.metadata(&definitions).subscribe();
-    let mut services = context.caches.metadata(&services).subscribe();
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+    let mut definitions: Vec<Changes<PartialObject>> = Vec::new();
     loop {
-        if refresh(&collector, &context).await {
-            backoff.reset();
-            tokio::select! {
-                _ = definitions.next_batch() => {}
-                _ = services.next_batch() => {}
-            }
-            tokio::time::sleep(SETTLE).await;
-            while definitions.try_next().is_some() || services.try_next().is_some() {}
-        } else {
+        let Some(resources) = refresh(&collector, &context).await else {
             tokio::time::sleep(backoff.next_delay()).await;
+            continue;
+        };
+        backoff.reset();
+        if definitions.is_empty() {
+            let is_definition = |served: &&Served| {
+                DEFINITIONS.contains(&(served.resource.group.as_str(), served.resource.plural.as_str()))
+            };
+            let served = resources.served.iter().filter(is_definition);
+            definitions = served.map(|served| context.caches.metadata(&served.resource).subscribe()).collect();
+            // What they begin with has just been discovered, or will be told as a change.
         }
+        if definitions.is_empty() {
+            // This server's resources are fixed.
+            return std::future::pending().await;
+        }
+        let mut any: FuturesUnordered<_> = definitions.iter_mut().map(Changes::next_batch).collect();
+        any.next().await;
+        drop(any);
+        tokio::time::sleep(SETTLE).await;
+        while definitions.iter_mut().any(|changes| changes.try_next().is_some()) {}
     }
 }
 
-/// Whether discovery could be asked.
-async fn refresh(collector: &Arc<Collector>, context: &Context) -> bool {
+/// What was discovered; `None` if the server could not be asked.
+async fn refresh(collector: &Arc<Collector>, context: &Context) -> Option<Resources> {
     let resources = match discover(&collector.client).await {
         Ok(resources) => resources,
         Err(error) => {
             warn!(%error, "discovery failed");
-            return false;
+            return None;
         }
     };
     let is_event = |served: &Served| served.resource.plural == "events";
@@ -131,7 +136,7 @@ async fn refresh(collector: &Arc<Collector>, context: &Context) -> bool {
     }
     debug!(count, objects = collector.graph.lock().len(), "graph is complete");
     collector.complete.send_replace(true);
-    true
+    Some(resources)
 }
 
 type Feed = (BoxFuture<'static, ()>, BoxFuture<'static, ()>);

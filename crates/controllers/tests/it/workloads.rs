@@ -45,7 +45,8 @@ async fn a_deployment_rolls_out_and_its_endpoints_follow() -> anyhow::Result<()>
     let done = harness.wait::<Deployment>("default", "web", |web| web.is_some_and(|web| is_complete(web, 3))).await;
     let web = harness
         .wait::<Deployment>("default", "web", |web| {
-            web.and_then(|web| condition(web, "Progressing")).is_some_and(|(_, reason)| reason == "NewReplicaSetAvailable")
+            web.and_then(|web| condition(web, "Progressing"))
+                .is_some_and(|(_, reason)| reason == "NewReplicaSetAvailable")
         })
         .await
         .or(done)
