@@ -8,7 +8,7 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().unwrap_or_else(|| "kubeconfig".to_owned());
     let durable = arguments.next().is_some_and(|argument| argument == "durable");
-    let cluster = TestCluster::start_with(Options { durable }).await?;
+    let cluster = TestCluster::start_with(Options { durable, ..Options::default() }).await?;
     std::fs::write(&path, cluster.kubeconfig())?;
     tracing::info!(address = %cluster.address(), kubeconfig = path, "serving");
     tokio::signal::ctrl_c().await?;

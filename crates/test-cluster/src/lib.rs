@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use apiserver::{ApiServer, bootstrap};
+use apiserver::{ApiServer, NodeDialer, bootstrap};
 use auth::{Authenticators, NodeAuthorizer, Rbac, ServiceAccountTokens, Union};
 use engine::{log::LogFactory, memory::Memory};
 use kube::config::{KubeConfigOptions, Kubeconfig as KubeKubeconfig};
@@ -35,6 +35,8 @@ pub struct TestCluster {
 pub struct Options {
     /// Keep objects in the directory, synced, instead of in memory.
     pub durable: bool,
+    /// How the API server reaches kubelets; without one it does not.
+    pub node_dialer: Option<Arc<dyn NodeDialer>>,
 }
 
 impl TestCluster {
@@ -51,7 +53,7 @@ impl TestCluster {
         self.supervisor.shutdown().await;
         self.server.registry().store().shutdown().await?;
         let Self { directory, .. } = self;
-        Self::start_in(directory, Options { durable: true }).await
+        Self::start_in(directory, Options { durable: true, ..Options::default() }).await
     }
 
     async fn start_in(directory: TempDir, options: Options) -> anyhow::Result<Self> {
@@ -76,14 +78,17 @@ impl TestCluster {
             Arc::new(ServiceAccountTokens::new(&signing_key, issuer, vec![issuer.to_owned()], registry.reader())?);
         let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
         auth::follow(&store, &rbac, &nodes, &supervisor);
-        let server = ApiServer::builder(
+        let mut server = ApiServer::builder(
             registry.clone(),
             Arc::new(Authenticators::new(vec![tokens.clone()])),
             Arc::new(Union::new(vec![nodes, rbac])),
             &supervisor,
         )
-        .token_issuer(tokens)
-        .build()?;
+        .token_issuer(tokens);
+        if let Some(dialer) = options.node_dialer {
+            server = server.node_dialer(dialer);
+        }
+        let server = server.build()?;
 
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;

@@ -42,6 +42,8 @@ impl Registry {
         metadata::ensure_namespace(object.metadata_mut(), info, &cx.namespace)?;
         let asked_name = object.name().to_owned();
         self.admit(&mut admission_request(kind, cx, Operation::Create, &asked_name, Some(&mut *object), None)).await?;
+        // What plugins filled in may have defaults of its own.
+        kind.resource.set_defaults(&mut *object);
 
         let generate_from = match object.metadata().generate_name.as_deref() {
             Some(base) if !base.is_empty() && object.name().is_empty() => Some(base.to_owned()),

@@ -114,6 +114,7 @@ impl Registry {
         metadata::ensure_namespace(new.metadata_mut(), kind.info(), &cx.namespace)?;
         check_preconditions(kind, cx, current, old, new)?;
         self.admit(&mut admission_request(kind, cx, Operation::Update, &cx.name, Some(new), Some(old))).await?;
+        resource.set_defaults(new);
 
         let reservation = resource.reserve(cx, new, Some(old))?;
         metadata::ensure_namespace(new.metadata_mut(), kind.info(), &cx.namespace)?;

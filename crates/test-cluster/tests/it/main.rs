@@ -6,4 +6,5 @@ mod encodings;
 mod http;
 mod identity;
 mod objects;
+mod streams;
 mod watching;

@@ -92,7 +92,7 @@ async fn a_long_list_is_streamed_whole() {
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_restart() {
-    let cluster = TestCluster::start_with(Options { durable: true }).await.unwrap();
+    let cluster = TestCluster::start_with(Options { durable: true, ..Options::default() }).await.unwrap();
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
     let object: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "kept"}})).unwrap();
     let created = maps.create(&PostParams::default(), &object).await.unwrap();
