@@ -1,2 +1,59 @@
-//! tiphys
-fn main() {}
+//! The `tiphys` program. It only composes: each subcommand is a module, each role a crate of its own.
+
+mod admin;
+mod bench;
+mod demo;
+mod image;
+mod layout;
+mod logging;
+mod reset;
+mod server;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Kubernetes in one binary.
+#[derive(Parser)]
+#[command(name = "tiphys", version = version::TEXT, about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a cluster on this machine: control plane and node in one process
+    Server(server::Arguments),
+    /// Manage the images of the node
+    Image(image::Arguments),
+    /// Remove all traces of a cluster
+    Reset(reset::Arguments),
+    /// Start or remove a cluster with the example workload
+    Demo(demo::Arguments),
+    /// Measure a cluster, this or any other
+    Bench(bench::Arguments),
+    /// Print the version
+    Version,
+}
+
+fn main() -> ExitCode {
+    // Containers are made by a short-lived, single-threaded execution of this same program: before anything else.
+    runtime::helper::main_if_helper();
+    let outcome = match Arguments::parse().command {
+        Command::Server(arguments) => server::main(arguments),
+        Command::Image(arguments) => image::main(arguments),
+        Command::Reset(arguments) => reset::main(&arguments),
+        Command::Demo(arguments) => demo::main(arguments),
+        Command::Bench(arguments) => bench::main(arguments),
+        Command::Version => version::main(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::print_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

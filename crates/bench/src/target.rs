@@ -1,0 +1,194 @@
+//! The cluster that is measured: a client, and the processes that are it.
+
+use std::{collections::HashSet, fs, time::Duration};
+
+use anyhow::Context as _;
+use api::core::v1::{Namespace, ServiceAccount};
+use kube::{
+    Api, Client, Config,
+    api::{DeleteParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+use crate::Arguments;
+
+/// How long a case may wait for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+
+pub(crate) struct Target {
+    pub(crate) client: Client,
+    config: Config,
+    pids: Vec<i32>,
+}
+
+/// CPU time and memory of the server's processes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// Seconds of CPU, user and system.
+    pub(crate) cpu_seconds: f64,
+    /// Proportional set size, bytes.
+    pub(crate) memory: f64,
+}
+
+impl Target {
+    pub(crate) async fn open(arguments: &Arguments) -> anyhow::Result<Self> {
+        let mut config = match &arguments.kubeconfig {
+            Some(path) => {
+                let kubeconfig = Kubeconfig::read_from(path)?;
+                Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
+            }
+            None => Config::infer().await?,
+        };
+        config.read_timeout = Some(PATIENCE);
+        Ok(Self { client: Client::try_from(config.clone())?, config, pids: arguments.pids.clone() })
+    }
+
+    /// A client with a connection of its own, as another program would have.
+    pub(crate) fn another_client(&self) -> anyhow::Result<Client> {
+        Ok(Client::try_from(self.config.clone())?)
+    }
+
+    /// Whether CPU and memory can be told.
+    pub(crate) fn has_processes(&self) -> bool {
+        !self.pids.is_empty()
+    }
+
+    /// What the processes have used so far. Children that ended are counted by their parents.
+    pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
+        let mut usage = Usage::default();
+        for pid in self.family()? {
+            // A process that ended meanwhile is no error.
+            let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+            usage.cpu_seconds += cpu_seconds(&stat).with_context(|| format!("/proc/{pid}/stat"))?;
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+            usage.memory += rollup.lines().find_map(pss_bytes).unwrap_or(0.0);
+        }
+        Ok(usage)
+    }
+
+    /// The processes and all their descendants.
+    fn family(&self) -> anyhow::Result<HashSet<i32>> {
+        let mut parents = Vec::new();
+        for entry in fs::read_dir("/proc").context("list processes")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+            if let Some(parent) = fields(&stat).and_then(|fields| fields.get(1)?.parse::<i32>().ok()) {
+                parents.push((pid, parent));
+            }
+        }
+        let mut family: HashSet<i32> = self.pids.iter().copied().collect();
+        loop {
+            let before = family.len();
+            family.extend(
+                parents.iter().filter(|(_, parent)| family.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>(),
+            );
+            if family.len() == before {
+                return Ok(family);
+            }
+        }
+    }
+
+    /// Makes a namespace for a case and waits until pods can be created in it.
+    pub(crate) async fn namespace(&self, name: &str) -> anyhow::Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(name.to_owned());
+        match namespaces.create(&PostParams::default(), &namespace).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
+            Err(error) => return Err(error).with_context(|| format!("create namespace {name}")),
+        }
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), name);
+        let made = wait(&accounts, "metadata.name=default", |known| !known.is_empty());
+        tokio::time::timeout(PATIENCE, made).await.context("wait for the default service account")??;
+        Ok(())
+    }
+
+    /// Removes a case's namespace with everything in it, and waits until it has gone.
+    pub(crate) async fn remove_namespace(&self, name: &str) -> anyhow::Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        match namespaces.delete(name, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(error) => return Err(error).with_context(|| format!("delete namespace {name}")),
+        }
+        let fields = format!("metadata.name={name}");
+        let gone = wait(&namespaces, &fields, std::collections::HashMap::is_empty);
+        tokio::time::timeout(PATIENCE, gone)
+            .await
+            .with_context(|| format!("wait until namespace {name} has gone"))??;
+        Ok(())
+    }
+}
+
+/// Follows objects until the set of them by name satisfies `enough`.
+pub(crate) async fn wait<K>(
+    objects: &Api<K>,
+    fields: &str,
+    enough: impl Fn(&std::collections::HashMap<String, K>) -> bool,
+) -> anyhow::Result<()>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    use futures::TryStreamExt as _;
+    use kube::api::{ListParams, WatchEvent, WatchParams};
+    loop {
+        let list = objects.list(&ListParams::default().fields(fields)).await?;
+        let version = list.metadata.resource_version.clone().unwrap_or_default();
+        let name = |object: &K| object.meta().name.clone().unwrap_or_default();
+        let mut known: std::collections::HashMap<String, K> = list.items.into_iter().map(|o| (name(&o), o)).collect();
+        if enough(&known) {
+            return Ok(());
+        }
+        let events = objects.watch(&WatchParams::default().fields(fields), &version).await?;
+        futures::pin_mut!(events);
+        while let Some(event) = events.try_next().await? {
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    known.insert(name(&object), object);
+                }
+                WatchEvent::Deleted(object) => {
+                    known.remove(&name(&object));
+                }
+                WatchEvent::Bookmark(_) => {}
+                // Too old: list again.
+                WatchEvent::Error(_) => break,
+            }
+            if enough(&known) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The fields of `/proc/<pid>/stat` behind the name, which may itself contain anything.
+fn fields(stat: &str) -> Option<Vec<&str>> {
+    Some(stat.get(stat.rfind(')')? + 1..)?.split_whitespace().collect())
+}
+
+/// User and system time, of the process and of its children that ended.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let fields = fields(stat)?;
+    let ticks: f64 = fields.get(11..15)?.iter().filter_map(|field| field.parse::<f64>().ok()).sum();
+    // Clock ticks are a hundredth of a second for every user-visible interface of Linux.
+    Some(ticks / 100.0)
+}
+
+fn pss_bytes(line: &str) -> Option<f64> {
+    let rest = line.strip_prefix("Pss:")?;
+    rest.trim().trim_end_matches("kB").trim().parse::<f64>().ok().map(|kib| kib * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proc_files_are_read() {
+        let stat = "12 (a b) c) S 7 1 1 0 -1 4194560 1 2 3 4 100 50 25 25 20 0 9 0 100 0 0";
+        assert_eq!(fields(stat).unwrap()[1], "7");
+        assert_eq!(cpu_seconds(stat), Some(2.0));
+        assert_eq!(pss_bytes("Pss:                2048 kB"), Some(2_097_152.0));
+        assert_eq!(pss_bytes("Pss_Anon: 1 kB"), None);
+    }
+}

@@ -1,0 +1,23 @@
+//! Where log lines and errors go.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+/// Log lines on standard error: for people on a terminal, one JSON object a line elsewhere. `TIPHYS_LOG` chooses what
+/// is logged (`info`, `debug`, `kubelet=debug,info`).
+pub(crate) fn start() {
+    let filter = EnvFilter::try_from_env("TIPHYS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        builder.init();
+    } else {
+        builder.json().flatten_event(true).init();
+    }
+}
+
+/// An error with its causes, for the person who typed the command.
+#[expect(clippy::print_stderr, reason = "the last word of a command")]
+pub(crate) fn print_error(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}

@@ -1,0 +1,200 @@
+//! The control plane: keys, store, API, and the controllers and scheduler that are its clients.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use apiserver::{ApiServer, bootstrap};
+use auth::{Authenticators, NodeAuthorizer, Rbac, ServiceAccountTokens, Union};
+use informer::Caches;
+use pki::{Authority, CertificateSpec, Kubeconfig, ServingIdentity};
+use registry::{Registry, UserInfo, auth::TokenIssuer};
+use store::{Store, StoreOptions};
+use supervisor::Supervisor;
+use tokio::net::TcpListener;
+use tracing::info;
+
+use super::Settings;
+
+/// What tokens say who made them.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// How often certificates are looked at; they are renewed long before they end.
+const RENEWAL: Duration = Duration::from_secs(12 * 3600);
+
+/// A running control plane.
+pub(crate) struct ControlPlane {
+    pub(crate) server: ApiServer,
+    pub(crate) authority: Arc<Authority>,
+    /// Caches for everybody who may read everything; one copy of each object in the process.
+    pub(crate) caches: Caches,
+    /// Told once the node's own server can be asked inside the process.
+    pub(crate) dialer: Arc<super::node::Dialer>,
+    store: Store,
+    address: SocketAddr,
+}
+
+pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyhow::Result<ControlPlane> {
+    let layout = &settings.layout;
+    let authority = Arc::new(Authority::open(&layout.pki(), "ca", "kubernetes-ca")?);
+    let spec = serving_certificate(settings)?;
+    let (certificate, key) = authority.ensure("apiserver", &spec)?;
+    let identity = ServingIdentity::new(&certificate, &key)?;
+    let tls = pki::server_config(identity.clone(), Some(authority.certificate()))?;
+
+    let path = layout.store();
+    let store =
+        tokio::task::spawn_blocking(move || Store::open(engine::log::LogFactory::new(path), StoreOptions::default()))
+            .await
+            .context("open the store")?
+            .context("open the store")?;
+    let resources = resources::all(&resources::Options { service_ranges: vec![settings.arguments.service_cidr] });
+    let builder = admission::plugins()
+        .into_iter()
+        .fold(Registry::builder(store.clone()), |builder, plugin| builder.admission(plugin));
+    let registry = builder.resources(resources).build()?;
+
+    let (signing_key, _) = pki::signing_key(&layout.pki())?;
+    let audiences = vec![ISSUER.to_owned()];
+    let tokens = Arc::new(ServiceAccountTokens::new(&signing_key, ISSUER, audiences, registry.reader())?);
+    let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
+    auth::follow(&store, &rbac, &nodes, supervisor);
+    let dialer = Arc::new(super::node::Dialer::default());
+    let server = ApiServer::builder(
+        registry.clone(),
+        Arc::new(Authenticators::new(vec![tokens.clone()])),
+        Arc::new(Union::new(vec![nodes, rbac])),
+        supervisor,
+    )
+    .token_issuer(tokens.clone() as Arc<dyn TokenIssuer>)
+    .node_dialer(dialer.clone())
+    .build()?;
+
+    bootstrap::namespaces(&registry).await?;
+    auth::bootstrap::ensure(&registry, auth::bootstrap::policy()).await?;
+    let endpoint = bootstrap::ApiEndpoint {
+        service_address: first_address(settings)?,
+        address: settings.node_ip,
+        port: settings.arguments.secure_port,
+    };
+    bootstrap::kubernetes_service(&registry, &endpoint).await?;
+
+    let address = SocketAddr::new(settings.arguments.bind_address, settings.arguments.secure_port);
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("listen on {address}; is another API server running? --secure-port chooses another port")
+    })?;
+    let address = listener.local_addr()?;
+    server.serve(supervisor, listener, Arc::new(tls));
+    server.set_ready();
+    info!(%address, "API answers");
+    renew(authority.clone(), spec, identity, supervisor);
+    let caches = Caches::new(server.client(component("system:kube-controller-manager")), supervisor);
+    Ok(ControlPlane { server, authority, caches, dialer, store, address })
+}
+
+/// A user that is part of the cluster.
+fn component(name: &str) -> UserInfo {
+    UserInfo::new(name, [UserInfo::AUTHENTICATED_GROUP])
+}
+
+/// The address of the API's own Service: the first of the range.
+fn first_address(settings: &Settings) -> anyhow::Result<IpAddr> {
+    settings.arguments.service_cidr.hosts().next().context("the range of Services has no address")
+}
+
+fn serving_certificate(settings: &Settings) -> anyhow::Result<CertificateSpec> {
+    let mut addresses = vec![IpAddr::from([127, 0, 0, 1]), settings.node_ip, first_address(settings)?];
+    let mut names: Vec<String> = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    names.push(settings.node_name.clone());
+    for san in &settings.arguments.tls_sans {
+        match san.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => names.push(san.clone()),
+        }
+    }
+    addresses.dedup();
+    names.dedup();
+    Ok(CertificateSpec::server("kube-apiserver", names, addresses))
+}
+
+/// Replaces the server's certificate before it ends, while it serves.
+fn renew(authority: Arc<Authority>, spec: CertificateSpec, identity: Arc<ServingIdentity>, supervisor: &Supervisor) {
+    supervisor.spawn("certificate renewal", async move {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            let outcome = authority
+                .ensure("apiserver", &spec)
+                .and_then(|(certificate, key)| identity.replace(&certificate, &key));
+            if let Err(error) = outcome {
+                tracing::error!(
+                    error = format!("{:#}", anyhow::Error::from(error)),
+                    "the API server's certificate was not renewed"
+                );
+            }
+        }
+    });
+}
+
+impl ControlPlane {
+    /// Starts what decides: controllers and scheduler.
+    pub(super) fn start_agents(&self, supervisor: &Supervisor) {
+        let server = self.server.clone();
+        let clients: controllers::ClientFactory =
+            Arc::new(move |account| server.client(auth::service_account::user("kube-system", account)));
+        let options = controllers::Options { root_ca: self.authority.certificate().to_owned(), ..Default::default() };
+        controllers::run(&clients, &self.caches, supervisor, options);
+        let client = self.server.client(component("system:kube-scheduler"));
+        let scheduler = scheduler::run(client, self.caches.clone(), supervisor.clone(), scheduler::Options::default());
+        supervisor.spawn("scheduler", scheduler);
+    }
+
+    /// The administrator's credentials: in the data directory, and where the user wants them.
+    pub(super) fn write_kubeconfigs(&self, settings: &Settings) -> anyhow::Result<()> {
+        let spec = CertificateSpec::client("kubernetes-admin", Some(UserInfo::MASTERS_GROUP));
+        let (certificate, key) = self.authority.ensure("admin", &spec)?;
+        let host = match settings.arguments.bind_address {
+            address if address.is_unspecified() || address.is_loopback() => IpAddr::from([127, 0, 0, 1]),
+            address => address,
+        };
+        let kubeconfig = Kubeconfig {
+            name: "tiphys".to_owned(),
+            server: format!("https://{}", SocketAddr::new(host, self.address.port())),
+            authority: self.authority.certificate().to_owned(),
+            certificate,
+            key,
+        };
+        let text = kubeconfig.to_yaml();
+        let wanted = settings.arguments.write_kubeconfig.as_deref();
+        for path in std::iter::once(settings.layout.kubeconfig().as_path()).chain(wanted) {
+            write_if_changed(path, &text)?;
+        }
+        Ok(())
+    }
+
+    /// Drains requests, stops all tasks and closes the store.
+    pub(super) async fn stop(&self, supervisor: &Supervisor) {
+        self.server.begin_shutdown();
+        supervisor.shutdown().await;
+        if let Err(error) = self.store.shutdown().await {
+            tracing::error!(%error, "the store did not close in order; nothing acknowledged is lost");
+        }
+    }
+}
+
+fn write_if_changed(path: &Path, text: &str) -> anyhow::Result<()> {
+    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    pki::write_secret(path, text.as_bytes()).with_context(|| format!("write the kubeconfig {}", path.display()))
+}

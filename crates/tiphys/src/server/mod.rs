@@ -1,0 +1,132 @@
+//! `tiphys server`: control plane and node in one process.
+//!
+//! The order of starting is the order of needs: keys, store, API, then everybody who is a client of the API. Nothing
+//! sleeps until "it should be up by now": each step is awaited.
+
+mod address;
+mod control_plane;
+pub(crate) mod lock;
+pub(crate) mod names;
+mod node;
+mod notify;
+
+use std::{net::IpAddr, path::PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use ipnet::IpNet;
+use supervisor::Supervisor;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::{
+    layout::{DEFAULT_DATA_DIR, Layout},
+    logging,
+};
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Arguments {
+    /// Where the cluster is kept
+    #[arg(long, default_value = DEFAULT_DATA_DIR)]
+    data_dir: PathBuf,
+    /// Also write the administrator's kubeconfig here
+    #[arg(long)]
+    write_kubeconfig: Option<PathBuf>,
+    /// Address that the API listens on
+    #[arg(long, default_value = "0.0.0.0")]
+    bind_address: IpAddr,
+    /// Port of the API
+    #[arg(long, default_value_t = 6443)]
+    secure_port: u16,
+    /// Further names and addresses that the API's certificate is good for
+    #[arg(long = "tls-san")]
+    tls_sans: Vec<String>,
+    /// Name of the node
+    #[arg(long)]
+    node_name: Option<String>,
+    /// Address of the node
+    #[arg(long)]
+    node_ip: Option<IpAddr>,
+    /// Port of the node's own HTTPS server
+    #[arg(long, default_value_t = 10250)]
+    kubelet_port: u16,
+    /// Range of pods' addresses
+    #[arg(long, default_value = "10.42.0.0/16")]
+    cluster_cidr: IpNet,
+    /// Range of Services' addresses
+    #[arg(long, default_value = "10.43.0.0/16")]
+    service_cidr: IpNet,
+    /// Run only the control plane, no node
+    #[arg(long)]
+    disable_agent: bool,
+}
+
+/// What all parts of the server are told.
+pub(crate) struct Settings {
+    pub(crate) arguments: Arguments,
+    pub(crate) layout: Layout,
+    pub(crate) node_name: String,
+    pub(crate) node_ip: IpAddr,
+}
+
+pub(crate) fn main(arguments: Arguments) -> anyhow::Result<()> {
+    logging::start();
+    let layout = Layout::new(&arguments.data_dir)?;
+    layout.check_ownership()?;
+    layout.create()?;
+    let _lock = lock::take(&layout.lock())?;
+    let node_name = match &arguments.node_name {
+        Some(name) => name.clone(),
+        None => address::hostname()?,
+    };
+    let wrong = apimachinery::names::is_dns1123_subdomain(&node_name);
+    anyhow::ensure!(
+        wrong.is_empty(),
+        "the node cannot be called {node_name:?}: {}; give it a --node-name",
+        wrong.join("; ")
+    );
+    let node_ip = arguments.node_ip.unwrap_or_else(address::primary);
+    let settings = Settings { arguments, layout, node_name, node_ip };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let outcome = runtime.block_on(run(settings));
+    // What is still blocked in a system call is not waited for: everything acknowledged is on disk.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Runs until a signal or a broken component ends it.
+async fn run(settings: Settings) -> anyhow::Result<()> {
+    let supervisor = Supervisor::new();
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let started = async {
+        let control_plane = control_plane::start(&settings, &supervisor).await?;
+        control_plane.start_agents(&supervisor);
+        let node = match settings.arguments.disable_agent {
+            true => None,
+            false => Some(node::start(&settings, &control_plane, &supervisor).await?),
+        };
+        control_plane.write_kubeconfigs(&settings)?;
+        notify::send("READY=1");
+        info!(data_dir = %settings.layout.root().display(), "cluster is ready");
+        anyhow::Ok((control_plane, node))
+    };
+    let (control_plane, _node) = tokio::select! {
+        started = started => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let broken = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = supervisor.failed() => true,
+    };
+    notify::send("STOPPING=1");
+    info!("stopping; containers go on");
+    control_plane.stop(&supervisor).await;
+    anyhow::ensure!(
+        !broken,
+        "a component failed; the log above says which and why. Containers go on, start the server again"
+    );
+    Ok(())
+}
