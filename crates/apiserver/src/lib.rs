@@ -11,6 +11,7 @@ mod client;
 mod connect;
 mod discovery;
 mod encode;
+pub mod expire;
 mod filters;
 mod handlers;
 pub mod kinds;

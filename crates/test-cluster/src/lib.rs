@@ -102,6 +102,7 @@ impl TestCluster {
         };
         bootstrap::kubernetes_service(&registry, &endpoint).await?;
         bootstrap::keep_kubernetes_service(&registry, endpoint, &supervisor);
+        apiserver::expire::events(&registry, apiserver::expire::EVENT_TTL, &supervisor);
 
         let serving = CertificateSpec::server("kube-apiserver", vec!["localhost".to_owned()], vec![address.ip()]);
         let (certificate, key) = authority.ensure("apiserver", &serving)?;
