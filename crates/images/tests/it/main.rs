@@ -1,3 +1,4 @@
 //! The image crate from outside: archives of real packages, a real registry. Needs root, as unpacking owners does.
 
 mod packing;
+mod registry;
