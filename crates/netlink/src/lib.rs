@@ -17,4 +17,4 @@ pub mod socket;
 pub mod wire;
 
 pub use namespace::Namespace;
-pub use socket::{Error, Protocol, Socket};
+pub use socket::{Error, Monitor, Protocol, Socket, Topic};

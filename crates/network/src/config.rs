@@ -18,6 +18,9 @@ pub struct Config {
     pub directory: PathBuf,
     /// Ranges of all pods of the cluster; traffic inside them is never masqueraded.
     pub cluster_ranges: Vec<IpNet>,
+    /// Ranges of cluster IPs. They are routed to the bridge, so that the node itself reaches Services without having a
+    /// default route; translation comes before a packet is sent there.
+    pub service_ranges: Vec<IpNet>,
     /// Largest packet; an overlay needs some of the underlay's.
     pub mtu: u32,
     /// Whether pods' traffic that leaves the cluster gets the node's address.
@@ -33,6 +36,7 @@ impl Config {
             table: Table::inet("tiphys"),
             directory: directory.into(),
             cluster_ranges,
+            service_ranges: Vec::new(),
             mtu: 1500,
             masquerade: true,
         }

@@ -14,7 +14,8 @@ pub struct Config {
     pub node_name: String,
     /// The node's zone, for topology hints.
     pub zone: Option<String>,
-    /// The machine's own addresses, where load balancer traffic is also answered on `localhost`.
+    /// Addresses that lead to the node beside those of its links. Load balancer traffic for the node's addresses is
+    /// also answered on `localhost`.
     pub node_addresses: Vec<IpAddr>,
     /// Ranges of all pods; what comes from elsewhere is masqueraded on its way to a cluster IP.
     pub cluster_ranges: Vec<IpNet>,

@@ -80,6 +80,24 @@ async fn an_error_names_what_failed_and_the_rest_is_done() {
 }
 
 #[test]
+fn a_new_address_is_heard_of() {
+    let host = Namespace::create().unwrap();
+    let work = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut monitor = crate::Monitor::open(crate::Topic::Addresses).unwrap();
+            let mut socket = Socket::open(Protocol::Route).unwrap();
+            let lo = find(&mut socket, "lo").await.unwrap().unwrap().index;
+            let mut requests = Requests::new();
+            requests.add_address(lo, "10.1.2.3".parse().unwrap(), 32);
+            socket.run(requests).await.unwrap();
+            monitor.changed().await.unwrap();
+        });
+    };
+    host.run(work).unwrap();
+}
+
+#[test]
 fn a_pinned_namespace_outlives_its_handle() {
     let directory = std::env::temp_dir().join(format!("netlink-pin-{}", std::process::id()));
     let path = directory.join("ns");

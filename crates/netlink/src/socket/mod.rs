@@ -106,6 +106,44 @@ pub struct Socket {
     buffer: Vec<u8>,
 }
 
+/// Hears what changes in the kernel, whoever changed it.
+#[derive(Debug)]
+pub struct Monitor {
+    socket: Socket,
+}
+
+/// What can be listened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// Addresses of links, both families.
+    Addresses,
+}
+
+impl Monitor {
+    /// Begins to listen, in the calling thread's network namespace.
+    pub fn open(topic: Topic) -> Result<Self, Error> {
+        // RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR.
+        let (protocol, groups) = match topic {
+            Topic::Addresses => (Protocol::Route, [5, 9]),
+        };
+        let socket = Socket::open(protocol)?;
+        socket.descriptor.get_ref().bind().map_err(Error::Open)?;
+        for group in groups {
+            socket.descriptor.get_ref().join(group).map_err(Error::Open)?;
+        }
+        Ok(Self { socket })
+    }
+
+    /// Ends when something has changed. What it was is for the caller to look up: notices may be lost, and then this
+    /// ends too.
+    pub async fn changed(&mut self) -> Result<(), Error> {
+        match self.socket.receive().await {
+            Err(Error::Receive(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+}
+
 /// Large enough for any datagram of a dump.
 const RECEIVE_BUFFER: usize = 64 * 1024;
 

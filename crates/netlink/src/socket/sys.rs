@@ -9,6 +9,7 @@ use tokio::io::unix::AsyncFd;
 use super::Protocol;
 
 const SOL_NETLINK: libc::c_int = 270;
+const NETLINK_ADD_MEMBERSHIP: libc::c_int = 1;
 const NETLINK_CAP_ACK: libc::c_int = 10;
 const NETLINK_EXT_ACK: libc::c_int = 11;
 const RECEIVE_BUFFER: libc::c_int = 1 << 20;
@@ -71,6 +72,22 @@ impl Descriptor {
             return Err(io::Error::last_os_error());
         }
         Ok(usize::try_from(value).unwrap_or_default())
+    }
+
+    /// Takes an address of its own. Requests do without; notices are only sent to those who have one.
+    pub(super) fn bind(&self) -> io::Result<()> {
+        // SAFETY: a socket address of zeros is valid, and is filled in below.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+        let length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        // SAFETY: the pointer is to a live address of the length given.
+        let result = unsafe { libc::bind(self.as_raw_fd(), (&raw const address).cast(), length) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Joins a multicast group.
+    pub(super) fn join(&self, group: libc::c_int) -> io::Result<()> {
+        self.set(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
     }
 
     pub(super) fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {

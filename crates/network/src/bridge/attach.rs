@@ -7,7 +7,7 @@ use cri::PodNetworkRequest;
 use netlink::link::{self, Peer, Route};
 use netlink::nft::Batch;
 use netlink::socket::Requests;
-use netlink::{Namespace, Protocol, Socket};
+use netlink::{Namespace, Protocol, Socket, namespace};
 
 use super::{Error, State, setup};
 use crate::bandwidth::Bandwidth;
@@ -83,6 +83,11 @@ async fn plumb(
         other => drop(other?),
     }
 
+    if lease.addresses.iter().any(IpAddr::is_ipv6) {
+        let key = format!("ipv6/conf/{INTERFACE}/{}", setup::NO_DUPLICATES);
+        let written = pod.run(|| namespace::set_sysctl(&key, "0")).map_err(Error::State)?;
+        written.map_err(|source| Error::Sysctl { key, source })?;
+    }
     let interface = link::find(inside, INTERFACE).await?.ok_or_else(|| Error::NoBridge(INTERFACE.to_owned()))?.index;
     let mut requests = Requests::new();
     requests.set_up("lo");

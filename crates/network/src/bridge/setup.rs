@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use netlink::link::Route;
 use netlink::nft::{self, Batch};
 use netlink::socket::Requests;
 use netlink::{Protocol, Socket, link, namespace};
@@ -14,6 +15,9 @@ use super::Error;
 use crate::config::Config;
 use crate::leases::{Leases, gateway};
 use crate::rules::{self, Sets};
+
+/// Who assigns the addresses knows that there is no duplicate, and a link that first looks for one is deaf for a second.
+pub(super) const NO_DUPLICATES: &str = "accept_dad";
 
 /// Makes the bridge, or adopts the one that is there, and answers its number.
 pub(super) async fn bridge(config: &Config, route: &mut Socket, ranges: &[IpNet]) -> Result<u32, Error> {
@@ -25,8 +29,10 @@ pub(super) async fn bridge(config: &Config, route: &mut Socket, ranges: &[IpNet]
         let mut requests = Requests::new();
         let hardware_address = ranges.first().map(|range| hardware_address(gateway(range)));
         requests.add_bridge(name, config.mtu, hardware_address);
-        requests.set_up(name);
         route.run(requests).await?;
+        if ranges.iter().any(|range| range.addr().is_ipv6()) {
+            set(&format!("ipv6/conf/{name}/{NO_DUPLICATES}"), "0")?;
+        }
     }
     let bridge = link::find(route, name).await?.ok_or_else(|| Error::NoBridge(name.clone()))?;
     let wanted: Vec<(IpAddr, u8)> = ranges.iter().map(|range| (gateway(range), range.prefix_len())).collect();
@@ -41,6 +47,16 @@ pub(super) async fn bridge(config: &Config, route: &mut Socket, ranges: &[IpNet]
     }
     for (address, prefix) in wanted {
         requests.add_address(bridge.index, address, prefix);
+    }
+    for range in &config.service_ranges {
+        let Some(node) = ranges.iter().find(|node| node.addr().is_ipv6() == range.addr().is_ipv6()) else { continue };
+        requests.add_route(&Route {
+            destination: (range.network(), range.prefix_len()),
+            link: bridge.index,
+            gateway: None,
+            on_link: false,
+            source: Some(gateway(node)),
+        });
     }
     route.run(requests).await?;
     settings(config, ranges)?;
@@ -126,9 +142,6 @@ pub(super) fn hardware_address(address: IpAddr) -> [u8; 6] {
 
 /// Settings of the whole machine (not of our bridge, which goes with its own), remembered to be put back.
 fn settings(config: &Config, ranges: &[IpNet]) -> Result<(), Error> {
-    let set = |key: &str, value: &str| {
-        namespace::set_sysctl(key, value).map_err(|source| Error::Sysctl { key: key.to_owned(), source })
-    };
     let mut global = vec![("ipv4/ip_forward", "1"), ("ipv4/conf/all/send_redirects", "0")];
     if ranges.iter().any(|range| range.addr().is_ipv6()) {
         global.push(("ipv6/conf/all/forwarding", "1"));
@@ -149,6 +162,10 @@ fn settings(config: &Config, ranges: &[IpNet]) -> Result<(), Error> {
     // For `localhost` on the machine to reach pods; the guard chain keeps the other direction shut.
     set(&format!("ipv4/conf/{bridge}/route_localnet"), "1")?;
     Ok(())
+}
+
+fn set(key: &str, value: &str) -> Result<(), Error> {
+    namespace::set_sysctl(key, value).map_err(|source| Error::Sysctl { key: key.to_owned(), source })
 }
 
 fn restore_settings(config: &Config) -> Result<(), Error> {

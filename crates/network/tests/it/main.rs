@@ -28,6 +28,42 @@ fn pods_reach_each_other_the_node_and_the_world() {
     });
 }
 
+#[test]
+fn both_families_at_once() {
+    let world = World::new();
+    world.run(async || {
+        let ranges = ["10.42.0.0/16", "fd42::/48"].map(|range| range.parse().unwrap()).to_vec();
+        let config = network::Config { cluster_ranges: ranges, ..world.config() };
+        let network = BridgeNetwork::new(config);
+        let node = ["10.42.7.0/24", "fd42:0:0:7::/64"].map(|range| range.parse().unwrap());
+        network.configure(&node).await.unwrap();
+        let (mut a, b) = (world.pod("a"), world.pod("b"));
+        a.request.port_mappings = vec![mapping(Protocol::Tcp, 8080, 80)];
+        let ips = network.attach(&a.request).await.unwrap().ips;
+        assert_eq!(ips, [ip("10.42.7.2"), ip("fd42:0:0:7::2")]);
+        attach(&network, &b).await;
+        let start = std::time::Instant::now();
+        let (a, b) = (&a.namespace, &b.namespace);
+        assert_eq!(seen_by(a, "[::]:80", b, "[fd42:0:0:7::2]:80"), ip("fd42:0:0:7::3"));
+        assert_eq!(seen_by(a, "[::]:80", &world.node, "[fd42:0:0:7::2]:80"), ip("fd42:0:0:7::1"));
+        assert_eq!(seen_by(a, "[::]:80", b, "[fd42:0:0:7::1]:8080"), ip("fd42:0:0:7::3"), "host port");
+        assert!(start.elapsed() < std::time::Duration::from_millis(900), "nobody looks for duplicates");
+    });
+}
+
+/// A machine with nothing but loopback: the cluster's own routes are enough.
+#[test]
+fn cluster_ips_are_routed_without_a_default_route() {
+    let world = World::new();
+    world.run(async || {
+        world.command("ip", &["route", "del", "default"]);
+        let config = network::Config { service_ranges: vec!["10.43.0.0/16".parse().unwrap()], ..world.config() };
+        BridgeNetwork::new(config).configure(&["10.42.7.0/24".parse().unwrap()]).await.unwrap();
+        let route = world.command("ip", &["route", "get", "10.43.0.1"]);
+        assert!(route.contains("dev tiphys0 src 10.42.7.1"), "{route}");
+    });
+}
+
 fn mapping(protocol: Protocol, host_port: u16, container_port: u16) -> PortMapping {
     PortMapping { protocol, host_port, container_port, host_ip: None }
 }

@@ -10,7 +10,7 @@ use api::core::v1::Service;
 use api::discovery::v1::EndpointSlice;
 use apimachinery::ObjectKey;
 use informer::{Backoff, Cache, Change, Changes};
-use netlink::{Protocol, Socket, nft};
+use netlink::{Monitor, Protocol, Socket, Topic, nft};
 use supervisor::Supervisor;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -49,7 +49,8 @@ impl Proxy {
     ) -> Result<Self, Error> {
         let (told, programmed) = watch::channel(0);
         let programmer = Programmer::new(config, services.clone(), &slices, supervisor.clone())?;
-        supervisor.spawn("proxy", follow(programmer, services, slices, told));
+        let addresses = Monitor::open(Topic::Addresses)?;
+        supervisor.spawn("proxy", follow(programmer, services, slices, addresses, told));
         Ok(Self { programmed })
     }
 
@@ -82,6 +83,7 @@ async fn follow(
     mut programmer: Programmer,
     services: Cache<Service>,
     slices: Cache<EndpointSlice>,
+    mut addresses: Monitor,
     told: watch::Sender<u64>,
 ) {
     let mut service_changes = services.subscribe();
@@ -104,6 +106,13 @@ async fn follow(
                     Some(change) => services_of(&change, &mut keys),
                     None => return,
                 },
+                heard = addresses.changed() => {
+                    if let Err(error) = heard {
+                        tracing::error!(%error, "cannot hear of changing addresses");
+                        return;
+                    }
+                    programmer.look_at_addresses();
+                }
                 () = at(retry) => {}
             }
         }

@@ -1,6 +1,7 @@
 //! Plans changed Services and tells the kernel.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use api::core::v1::Service;
 use api::discovery::v1::EndpointSlice;
@@ -31,6 +32,9 @@ pub(super) struct Programmer {
     stale: Stale,
     forgotten: Forgotten,
     health: HealthServers,
+    /// The node's addresses that are not on its links.
+    configured_addresses: Vec<IpAddr>,
+    addresses_changed: bool,
     /// The kernel may hold something else than the shadow: at start, and after a transaction that failed.
     whole: bool,
 }
@@ -52,6 +56,8 @@ impl Programmer {
             stale: Stale::default(),
             forgotten: Forgotten::default(),
             health: HealthServers::new(config.health_check_address, supervisor),
+            configured_addresses: config.node_addresses.clone(),
+            addresses_changed: true,
             config,
             whole: true,
         })
@@ -59,11 +65,13 @@ impl Programmer {
 
     /// Brings the kernel to what the caches say of these Services; answers whether anything had to be told.
     pub(super) async fn apply(&mut self, keys: &BTreeSet<ObjectKey>) -> Result<bool, Error> {
-        if self.whole {
-            self.prepare().await?;
+        let mut keys = keys.clone();
+        if self.addresses_changed && self.read_addresses().await? {
+            // Whose load balancer is the node itself may have changed.
+            keys.extend(self.services.list().iter().map(|service| informer::Object::key(&**service)));
         }
         let mut difference = Difference::default();
-        for key in keys {
+        for key in &keys {
             self.plan(key, &mut difference);
         }
         let changed = if self.whole {
@@ -75,7 +83,7 @@ impl Programmer {
         self.forgotten.forget(&self.config, &self.shadow, &mut self.netfilter).await?;
         self.forget_stale().await?;
         let shadow = &self.shadow;
-        self.health.set(keys, |service| shadow.plan_of(service)?.health);
+        self.health.set(&keys, |service| shadow.plan_of(service)?.health);
         Ok(changed)
     }
 
@@ -126,14 +134,22 @@ impl Programmer {
         Ok(())
     }
 
-    /// What the machine has to be told once.
-    async fn prepare(&mut self) -> Result<(), Error> {
-        for address in link::addresses(&mut self.route).await? {
-            if address.scope == 0 && !self.config.node_addresses.contains(&address.address) {
-                self.config.node_addresses.push(address.address);
-            }
-        }
-        Ok(())
+    /// The node's addresses may have changed: they are read before the next transaction.
+    pub(super) fn look_at_addresses(&mut self) {
+        self.addresses_changed = true;
+    }
+
+    /// Reads the node's addresses; answers whether they are others than before.
+    async fn read_addresses(&mut self) -> Result<bool, Error> {
+        let listed = link::addresses(&mut self.route).await?;
+        let mut addresses = self.configured_addresses.clone();
+        addresses.extend(listed.into_iter().filter(|listed| listed.scope == 0).map(|listed| listed.address));
+        addresses.sort();
+        addresses.dedup();
+        self.addresses_changed = false;
+        let changed = addresses != self.config.node_addresses;
+        self.config.node_addresses = addresses;
+        Ok(changed)
     }
 
     async fn forget_stale(&mut self) -> Result<(), Error> {

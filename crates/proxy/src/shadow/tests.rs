@@ -81,11 +81,11 @@ fn chains_stay_for_a_while() {
     let mut difference = Difference::default();
     shadow.replace(&service("a"), Some(remembering(1)), &mut difference);
     let chain = SharedChain::Memory(Memory { front: FRONT, seconds: 1 });
-    assert_eq!(difference.chains[&chain], false, "it is new");
+    assert!(!difference.chains[&chain], "it is new");
     let mut difference = Difference::default();
     shadow.replace(&service("a"), None, &mut difference);
     shadow.replace(&service("a"), Some(remembering(1)), &mut difference);
-    assert_eq!(difference.chains[&chain], true, "it was kept");
+    assert!(difference.chains[&chain], "it was kept");
 
     let mut difference = Difference::default();
     for seconds in 1..=u32::try_from(IDLE_CHAINS).unwrap() + 3 {

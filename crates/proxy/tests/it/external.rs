@@ -78,6 +78,23 @@ fn an_address_that_is_announced_elsewhere_is_not_localhost() {
 }
 
 #[test]
+fn an_address_that_the_node_gets_becomes_localhost() {
+    let world = World::new();
+    world.run(async || {
+        let a = world.pod(2).await;
+        serve(&a, "a");
+        let web = with_ingress(service(json!({ "type": "LoadBalancer", "ports": ports() })), "198.51.100.7");
+        let cluster = Cluster::start(config(), &[(web, slice(&["10.42.7.2"]))]).await;
+        assert!(refused(&world.node, "127.0.0.1:8086"));
+        let mut transactions = cluster.proxy.transactions();
+        let before = *transactions.borrow_and_update();
+        world.ip(&["address", "add", "198.51.100.7/32", "dev", "eth0"]);
+        transactions.wait_for(|now| *now > before).await.unwrap();
+        assert_eq!(ask(&world.node, "127.0.0.1:8086").unwrap().0, "a");
+    });
+}
+
+#[test]
 fn external_policy_local_keeps_the_clients_address() {
     let world = World::new();
     world.run(async || {

@@ -29,6 +29,7 @@ impl World {
         let world = Self { node: Namespace::create().unwrap(), outside: Namespace::create().unwrap() };
         world.run(async || {
             let mut node = Socket::open(Protocol::Route).unwrap();
+            namespace::set_sysctl("ipv6/conf/default/accept_dad", "0").unwrap();
             let mut requests = Requests::new();
             requests.set_up("lo");
             let peer = Peer { name: "eth0", namespace: Some(world.outside.as_fd()), hardware_address: None };
@@ -79,6 +80,7 @@ impl World {
     /// A pod with that last part of its address.
     pub(crate) async fn pod(&self, number: u8) -> Namespace {
         let pod = Namespace::create().unwrap();
+        pod.run(|| namespace::set_sysctl("ipv6/conf/default/accept_dad", "0").unwrap()).unwrap();
         let mut node = Socket::open(Protocol::Route).unwrap();
         let mut inside = Socket::open_in(&pod, Protocol::Route).unwrap();
         let bridge = find(&mut node, "tiphys0").await.unwrap().unwrap().index;
@@ -103,7 +105,15 @@ impl World {
     }
 
     pub(crate) fn nft(&self, arguments: &[&str]) -> String {
-        let output = self.node.run(|| std::process::Command::new("nft").args(arguments).output().unwrap()).unwrap();
+        self.command("nft", arguments)
+    }
+
+    pub(crate) fn ip(&self, arguments: &[&str]) -> String {
+        self.command("ip", arguments)
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> String {
+        let output = self.node.run(|| std::process::Command::new(program).args(arguments).output().unwrap()).unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
