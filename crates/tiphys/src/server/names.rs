@@ -46,6 +46,11 @@ impl Names {
         if self.suffix.is_empty() { "/kubepods".to_owned() } else { format!("/tiphys-{}/kubepods", self.suffix) }
     }
 
+    /// The outermost cgroup that is this cluster's alone.
+    pub(crate) fn cgroup_top(&self) -> String {
+        if self.suffix.is_empty() { "/kubepods".to_owned() } else { format!("/tiphys-{}", self.suffix) }
+    }
+
     pub(crate) fn network(&self, layout: &Layout) -> network::Config {
         let mut config = network::Config::new(layout.network(), self.cluster_ranges.clone());
         config.bridge = self.bridge();

@@ -1,5 +1,7 @@
 //! `tiphys reset`: stops a cluster and removes every trace of it: processes, mounts, namespaces, rules, cgroups, files.
 
+mod leftovers;
+
 use std::{fs, io, path::PathBuf, sync::mpsc, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
@@ -45,6 +47,8 @@ pub(crate) fn reset(layout: &Layout) -> anyhow::Result<()> {
     runtime::reset(&layout.runtime()).context("remove containers")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(names.remove_network(layout)).context("remove the network")?;
+    leftovers::unmount_below(layout.root())?;
+    leftovers::remove_cgroup(&names.cgroup_top())?;
     match fs::remove_dir_all(layout.root()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", layout.root().display()))
