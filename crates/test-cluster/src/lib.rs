@@ -77,11 +77,10 @@ impl TestCluster {
         let tokens =
             Arc::new(ServiceAccountTokens::new(&signing_key, issuer, vec![issuer.to_owned()], registry.reader())?);
         let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
-        auth::follow(&store, &rbac, &nodes, &supervisor);
         let mut server = ApiServer::builder(
             registry.clone(),
             Arc::new(Authenticators::new(vec![tokens.clone()])),
-            Arc::new(Union::new(vec![nodes, rbac])),
+            Arc::new(Union::new(vec![nodes.clone(), rbac.clone()])),
             &supervisor,
         )
         .token_issuer(tokens);
@@ -94,6 +93,8 @@ impl TestCluster {
         let address = listener.local_addr()?;
         bootstrap::namespaces(&registry).await?;
         auth::bootstrap::ensure(&registry, auth::bootstrap::policy()).await?;
+        // Behind the policy, so that the authorizers know it before the first request.
+        auth::follow(&store, &rbac, &nodes, &supervisor);
         let endpoint = bootstrap::ApiEndpoint {
             service_address: IpAddr::V4(Ipv4Addr::new(10, 43, 0, 1)),
             // Endpoints may not be on loopback; nobody in a test reaches the API by its Service.

@@ -138,10 +138,11 @@ impl ListBody {
     /// The next piece; `None` after the last.
     fn fill(&mut self) -> Result<Option<Bytes>, ApiError> {
         let Some(items) = &mut self.items else { return Ok(None) };
-        let mut out = BytesMut::new();
-        if let Some(head) = self.head.take() {
-            out.extend_from_slice(&head);
-        }
+        let mut out = match self.head.take() {
+            // Most lists are short, and this is all of them.
+            Some(head) => BytesMut::from(head.as_slice()),
+            None => BytesMut::with_capacity(CHUNK + CHUNK / 8),
+        };
         loop {
             let Some(entry) = items.next() else {
                 out.extend_from_slice(b"]}");

@@ -227,7 +227,7 @@ fn plan(kind: &Kind, cx: &RequestCx, object: &mut dyn AnyObject, options: &Delet
 /// An object that is being deleted: only a shorter grace period changes anything. `None`: go on.
 fn going_already(metadata: &mut ObjectMeta, at: Time, requested: Option<i64>, now: Timestamp) -> Option<Step> {
     let left = metadata.deletion_grace_period_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
-    let Some(left) = left.filter(|seconds| *seconds > 0) else { return None };
+    let left = left.filter(|seconds| *seconds > 0)?;
     match requested {
         Some(seconds) if seconds < left => {
             let mut period = seconds;

@@ -14,10 +14,7 @@ mod scale;
 mod select;
 mod watch;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use apimachinery::{ApiError, Gvk, Gvr};
 use arc_swap::ArcSwap;
@@ -56,9 +53,10 @@ struct Inner {
 
 #[derive(Clone, Default)]
 struct Kinds {
-    by_resource: HashMap<(String, String, String), Arc<Kind>>,
+    /// By group, version and plural: nested, so that a look-up borrows its key.
+    by_resource: HashMap<String, HashMap<String, HashMap<String, Arc<Kind>>>>,
     /// Group and plural to the kind in its preferred version.
-    preferred: BTreeMap<(String, String), Arc<Kind>>,
+    preferred: HashMap<String, HashMap<String, Arc<Kind>>>,
     ordered: Vec<Arc<Kind>>,
 }
 
@@ -145,13 +143,16 @@ impl Registry {
         });
         self.inner.kinds.rcu(|kinds| {
             let mut kinds = Kinds::clone(kinds);
-            let id = (info.group.to_owned(), info.version.to_owned(), info.plural.to_owned());
             kinds.ordered.retain(|other| other.gvr != kind.gvr);
             kinds.ordered.push(Arc::clone(&kind));
-            kinds.by_resource.insert(id, Arc::clone(&kind));
+            let versions = kinds.by_resource.entry(info.group.to_owned()).or_default();
+            let resources = versions.entry(info.version.to_owned()).or_default();
+            resources.insert(info.plural.to_owned(), Arc::clone(&kind));
             kinds
                 .preferred
-                .entry((info.group.to_owned(), info.plural.to_owned()))
+                .entry(info.group.to_owned())
+                .or_default()
+                .entry(info.plural.to_owned())
                 .and_modify(|known| {
                     if known.gvr == kind.gvr {
                         *known = Arc::clone(&kind);
@@ -165,13 +166,12 @@ impl Registry {
 
     /// The kind served at a path, if any.
     pub fn kind(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
-        let kinds = self.inner.kinds.load();
-        kinds.by_resource.get(&(group.to_owned(), version.to_owned(), plural.to_owned())).cloned()
+        self.inner.kinds.load().by_resource.get(group)?.get(version)?.get(plural).cloned()
     }
 
     /// The kind in its preferred version.
     pub fn preferred_kind(&self, group: &str, plural: &str) -> Option<Arc<Kind>> {
-        self.inner.kinds.load().preferred.get(&(group.to_owned(), plural.to_owned())).cloned()
+        self.inner.preferred(group, plural)
     }
 
     /// All kinds in the order of their registration.
@@ -231,17 +231,21 @@ impl Registry {
     }
 }
 
+impl Inner {
+    fn preferred(&self, group: &str, plural: &str) -> Option<Arc<Kind>> {
+        self.kinds.load().preferred.get(group)?.get(plural).cloned()
+    }
+}
+
 impl ReadObjects for Inner {
     fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Bytes> {
-        let kind = self.kinds.load().preferred.get(&(group.to_owned(), plural.to_owned())).cloned()?;
+        let kind = self.preferred(group, plural)?;
         let key = Key::new(namespace, name).ok()?;
         kind.table.snapshot().get(&key).map(|entry| entry.bytes().clone())
     }
 
     fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Bytes> {
-        let Some(kind) = self.kinds.load().preferred.get(&(group.to_owned(), plural.to_owned())).cloned() else {
-            return Vec::new();
-        };
+        let Some(kind) = self.preferred(group, plural) else { return Vec::new() };
         let range = kind.table.snapshot().range(namespace.unwrap_or_default(), None);
         range.map(|entry| entry.bytes().clone()).collect()
     }

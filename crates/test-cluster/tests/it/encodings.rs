@@ -25,6 +25,14 @@ async fn a_list_has_many_forms() {
     let metadata = get("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io").await.json();
     assert_eq!((&metadata["kind"], &metadata["items"][0]["data"]), (&json!("PartialObjectMetadataList"), &json!(null)));
 
+    let bare = get("application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io").await;
+    let bare = registry::wire::from_protobuf(&bare.body, None).unwrap();
+    let bare: serde_json::Value = serde_json::from_slice(&bare).unwrap();
+    assert_eq!(
+        (&bare["kind"], &bare["items"][0]["metadata"]["name"]),
+        (&json!("PartialObjectMetadataList"), &json!("a"))
+    );
+
     let yaml = get("application/yaml").await;
     assert!(String::from_utf8_lossy(&yaml.body).contains("kind: ConfigMapList"));
 
