@@ -67,3 +67,43 @@ async fn measure(title: &str, seccomp: Option<SecurityProfile>) {
     }
     pod.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_of_monitors() {
+    const PODS: usize = 20;
+    let pod = Pod::start().await;
+    let mut sandboxes = Vec::new();
+    for number in 0..PODS {
+        let config = cri::PodSandboxConfig {
+            cgroup_parent: format!("{}-{number}", pod.config.cgroup_parent),
+            ..pod.config.clone()
+        };
+        let id = pod.runtime.run_pod_sandbox(&config).await.expect("sandbox");
+        let mut container = Pod::shell("echo some output; exec sleep 1000");
+        container.log_path = format!("{number}.log");
+        let container = pod.runtime.create_container(&id, &container, &config).await.expect("create");
+        pod.runtime.start_container(&container).await.expect("start");
+        sandboxes.push(id);
+    }
+    let mut totals = [0_u64; 3];
+    let mut monitors = 0;
+    for entry in std::fs::read_dir("/proc").expect("list").flatten() {
+        if !std::fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe.starts_with(pod.directory())) {
+            continue;
+        }
+        let rollup = std::fs::read_to_string(entry.path().join("smaps_rollup")).expect("read");
+        for (total, name) in totals.iter_mut().zip(["Rss:", "Pss:", "Private_Dirty:"]) {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+            *total += line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
+        }
+        monitors += 1;
+    }
+    assert_eq!(monitors, PODS + 1);
+    let [rss, pss, dirty] = totals.map(|total| total / monitors as u64);
+    println!("monitor: {rss} KiB resident, {pss} KiB proportional, {dirty} KiB private dirty");
+    assert!(pss < 300, "a monitor takes {pss} KiB");
+    for id in sandboxes {
+        pod.runtime.remove_pod_sandbox(&id).await.expect("remove");
+    }
+    pod.finish().await;
+}
