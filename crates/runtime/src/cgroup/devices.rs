@@ -254,4 +254,29 @@ mod tests {
         let all: Vec<Rule> = serde_json::from_value(serde_json::json!([{"allow": true, "access": "rwm"}])).expect("rules");
         assert!(ask(&compile(&all), DEVICE_BLOCK, 7, 8, 0), "privileged");
     }
+
+    /// Wherever there is a hierarchy of version 2, the kernel takes the program and obeys it. Needs root.
+    #[test]
+    fn the_kernel_obeys_the_rules() {
+        let Some(group) = crate::cgroup::Hierarchies::detect().expect("cgroups").v2.map(|mount| {
+            mount.join(format!("tiphys-devices-{}", std::process::id()))
+        }) else {
+            return;
+        };
+        std::fs::create_dir(&group).expect("create group");
+        let spec = serde_json::json!({"linux": {"resources": {"devices": [
+            {"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 1, "minor": 5, "access": "w"},
+        ]}}});
+        let attached = attach(&group, &spec);
+        let script = "echo $$ > $0/cgroup.procs; exec 2>&1; echo x > /dev/null && echo null; \
+                      : > /dev/zero && echo zero; head -c 1 < /dev/zero; : < /dev/full; exit 0";
+        let output = std::process::Command::new("sh").args(["-c", script]).arg(&group).output();
+        std::fs::remove_dir(&group).expect("remove group");
+        attached.expect("attach");
+        let text = String::from_utf8_lossy(&output.expect("run").stdout).into_owned();
+        assert!(text.starts_with("null\nzero\n"), "{text}");
+        assert_eq!(text.matches("Operation not permitted").count(), 2, "{text}");
+    }
 }

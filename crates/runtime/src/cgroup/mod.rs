@@ -71,6 +71,16 @@ impl Hierarchies {
         if self.is_v2() { self.v2.as_deref().map(|mount| below(mount, group)) } else { None }
     }
 
+    /// Whether limits of a controller can be set.
+    pub(crate) fn has(&self, controller: &str) -> bool {
+        if !self.is_v2() {
+            return self.v1.iter().any(|(controllers, _)| controllers.iter().any(|c| c == controller));
+        }
+        let path = self.v2.as_ref().map(|mount| mount.join("cgroup.controllers"));
+        let text = path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        text.split_whitespace().any(|c| c == controller)
+    }
+
     fn v1_group(&self, controller: &str, group: &str) -> Option<PathBuf> {
         let mount = self.v1.iter().find(|(controllers, _)| controllers.iter().any(|c| c == controller));
         mount.map(|(_, mount)| below(mount, group))

@@ -51,4 +51,6 @@ pub(crate) struct ImageMount {
     pub(crate) lower: Vec<PathBuf>,
     /// Where, below the runtime's private mount.
     pub(crate) target: PathBuf,
+    /// The part of the image that is wanted; links in it stay inside the image.
+    pub(crate) sub_path: String,
 }

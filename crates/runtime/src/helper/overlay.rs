@@ -1,10 +1,12 @@
 //! Mounting a container's root. It happens in the helper's own mount namespace, so the host's table of mounts does not
 //! grow with containers and there is nothing to unmount afterwards.
 
+use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MsFlags, mount};
 
 use super::launch::{ImageMount, Launch};
@@ -21,12 +23,26 @@ pub(super) fn mount_root(launch: &Launch) -> Result<()> {
 /// Mounts an image for a volume, without anything to write to.
 pub(super) fn mount_image(image: &ImageMount) -> Result<()> {
     std::fs::create_dir_all(&image.target).map_err(RuntimeError::io("create", &image.target))?;
+    let bind = |source: &Path| {
+        mount(Some(source), &image.target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .map_err(RuntimeError::errno("bind", &image.target))
+    };
     match image.lower.as_slice() {
         // One layer alone is no overlay.
-        [single] => mount(Some(single), &image.target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-            .map_err(RuntimeError::errno("bind", &image.target)),
-        lower => mount_overlay(lower, None, &image.target),
+        [single] => bind(single)?,
+        lower => mount_overlay(lower, None, &image.target)?,
     }
+    let sub_path = image.sub_path.trim_matches('/');
+    if sub_path.is_empty() {
+        return Ok(());
+    }
+    // An image's links must not lead to the host, so the kernel resolves them inside the image.
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let root = File::open(&image.target).map_err(RuntimeError::io("open", &image.target))?;
+    let part = openat2(&root, sub_path, how).map_err(RuntimeError::errno("open in image", sub_path))?;
+    bind(Path::new(&format!("/proc/self/fd/{}", part.as_raw_fd())))
 }
 
 fn mount_overlay(lower: &[PathBuf], writable: Option<(&PathBuf, &PathBuf)>, target: &Path) -> Result<()> {

@@ -112,7 +112,7 @@ impl Shared {
             init_pid: sandbox.init_pid,
             cgroup: &record.cgroup,
             rootfs: self.layout.rootfs(),
-            cgroup_v2: self.cgroups.is_v2(),
+            cgroups: &self.cgroups,
         })?;
         Ok(Launch {
             filter: self.filter(record)?,
@@ -147,10 +147,12 @@ impl Shared {
         let (mut mounts, mut targets) = (Vec::new(), Vec::new());
         let mut wanted: Vec<&cri::Mount> = record.config.mounts.iter().collect();
         wanted.sort_by_key(|mount| std::path::Path::new(&mount.container_path).components().count());
-        for (index, name) in wanted.iter().filter_map(|mount| mount.image.as_ref()).enumerate() {
+        let wanted = wanted.iter().filter_map(|mount| Some((mount.image.as_ref()?, &mount.image_sub_path)));
+        for (index, (name, sub_path)) in wanted.enumerate() {
             let image = self.puller.store().find(name)?;
             let target = self.layout.image_mount(&record.id, index);
-            mounts.push(ImageMount { lower: self.puller.store().lower_directories(&image), target: target.clone() });
+            let lower = self.puller.store().lower_directories(&image);
+            mounts.push(ImageMount { lower, target: target.clone(), sub_path: sub_path.clone() });
             targets.push(target);
         }
         Ok((mounts, targets))

@@ -14,6 +14,7 @@ use cri::{ContainerConfig, MountPropagation, NamespaceMode, PodSandboxConfig, Se
 use images::ImageConfig;
 use serde_json::{Map, Value, json};
 
+use crate::cgroup::Hierarchies;
 use crate::error::{Result, RuntimeError};
 
 pub(crate) use mounts::Sources;
@@ -29,7 +30,7 @@ pub(crate) struct Inputs<'i> {
     pub(crate) init_pid: Option<i32>,
     pub(crate) cgroup: &'i str,
     pub(crate) rootfs: PathBuf,
-    pub(crate) cgroup_v2: bool,
+    pub(crate) cgroups: &'i Hierarchies,
 }
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -202,28 +203,30 @@ fn resources_of(inputs: &Inputs<'_>) -> Result<Value> {
     }
     if let Some(limit) = asked.memory_limit.filter(|limit| *limit > 0) {
         let mut memory = json!({ "limit": limit });
-        if let Some(swap) = asked.memory_swap_limit.filter(|swap| *swap > 0 && inputs.cgroup_v2) {
+        if let Some(swap) = asked.memory_swap_limit.filter(|swap| *swap > 0 && inputs.cgroups.is_v2()) {
             memory["swap"] = swap.into();
         }
         resources.insert("memory".to_owned(), memory);
     }
-    if let Some(limit) = asked.pids_limit.filter(|limit| *limit > 0) {
+    if let Some(limit) = asked.pids_limit.filter(|limit| *limit > 0 && inputs.cgroups.has("pids")) {
         resources.insert("pids".to_owned(), json!({ "limit": limit }));
     }
     let pages: Vec<Value> = asked
         .hugepage_limits
         .iter()
+        // The kubelet names every page size; a kernel without the controller has nothing to limit.
+        .filter(|_| inputs.cgroups.has("hugetlb"))
         .map(|(size, limit)| json!({ "pageSize": size, "limit": limit }))
         .collect();
     if !pages.is_empty() {
         resources.insert("hugepageLimits".to_owned(), pages.into());
     }
     let mut unified = asked.unified.clone();
-    if inputs.cgroup_v2 && asked.memory_limit.is_some_and(|limit| limit > 0) {
+    if inputs.cgroups.is_v2() && asked.memory_limit.is_some_and(|limit| limit > 0) {
         // One process of a container killed for memory takes the others with it, as the kubelet wants since 1.28.
         unified.entry("memory.oom.group".to_owned()).or_insert_with(|| "1".to_owned());
     }
-    if inputs.cgroup_v2 && !unified.is_empty() {
+    if inputs.cgroups.is_v2() && !unified.is_empty() {
         resources.insert("unified".to_owned(), json!(unified));
     }
     Ok(resources.into())

@@ -81,7 +81,7 @@ pub(super) fn build(inputs: &Inputs<'_>) -> Vec<Value> {
     for mount in wanted {
         let source = match &mount.image {
             Some(_) => match images.next() {
-                Some(image) => image.join(mount.image_sub_path.trim_start_matches('/')),
+                Some(image) => image.clone(),
                 None => continue,
             },
             None => PathBuf::from(&mount.host_path),

@@ -54,7 +54,7 @@ fn spec(container: &ContainerConfig) -> Value {
         init_pid: None,
         cgroup: "/kubepods/pod1/c1",
         rootfs: "/rootfs".into(),
-        cgroup_v2: false,
+        cgroups: &crate::cgroup::Hierarchies::default(),
     })
     .expect("a configuration")
 }

@@ -125,6 +125,30 @@ async fn mounts_are_made_as_asked() {
     assert!(text.contains("from the host\n") && text.contains("Read-only file system") && text.contains("new\n"), "{text}");
     assert!(host.join("y").exists(), "the root could be written");
 
+    // Mounts below the volume are read-only too, where that is asked for.
+    let below = host.join("below");
+    std::fs::create_dir(&below).expect("create");
+    let command = |script: &str| {
+        std::process::Command::new("sh").args(["-c", script]).arg(&below).status().expect("run").success()
+    };
+    assert!(command("mount -t tmpfs t \"$0\""));
+    let mut config = Pod::shell("touch /r/below/x && echo written; touch /rro/below/x || echo refused");
+    config.mounts = vec![mount("/r", true), Mount { recursive_read_only: true, ..mount("/rro", true) }];
+    let (_, text) = pod.output(config).await;
+    assert!(command("umount \"$0\""));
+    assert!(text.contains("written") && text.contains("refused"), "{text}");
+
+    // A part of an image, whose links lead nowhere outside of it.
+    let part = Mount {
+        container_path: "/part".to_owned(),
+        image: Some("busybox".to_owned()),
+        image_sub_path: "etc".to_owned(),
+        ..Mount::default()
+    };
+    let mut config = Pod::shell("ls /part");
+    config.mounts = vec![part];
+    assert_eq!(pod.output(config).await.1, "group\nnsswitch.conf\npasswd\n");
+
     let image = Mount { container_path: "/image".to_owned(), image: Some("busybox".to_owned()), ..Mount::default() };
     let mut config = Pod::shell("ls -d /image/bin/busybox; touch /image/x");
     config.mounts = vec![image];
