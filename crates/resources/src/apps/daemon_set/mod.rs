@@ -1,11 +1,16 @@
 //! Daemon sets for the registry. Upstream: `pkg/registry/apps/daemonset`.
 
 mod defaults;
+#[cfg(test)]
+mod tests;
+mod validation;
 
+use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
 use serde_json::json;
 
+use crate::core::pod::warnings;
 use crate::meta::print;
 
 type C = Column<DaemonSet>;
@@ -26,12 +31,54 @@ impl Strategy for DaemonSets {
     fn prepare_for_create(&self, _cx: &RequestCx, object: &mut DaemonSet) {
         object.status = Some(Default::default());
         object.start_generation();
+        set_template_generation(object, 1);
+    }
+
+    fn warnings(&self, _cx: &RequestCx, new: &DaemonSet, old: Option<&DaemonSet>) -> Vec<String> {
+        if old.is_some_and(|old| old.metadata.generation == new.metadata.generation) {
+            return Vec::new();
+        }
+        let template = new.spec.as_ref().map(|spec| &spec.template);
+        warnings::template(template, &Path::new("spec").child("template"))
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &DaemonSet) -> ErrorList {
+        validation::validate(object)
     }
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut DaemonSet, old: &DaemonSet) {
         new.status.clone_from(&old.status);
         new.bump_generation_if(old, new.spec != old.spec);
+        let template = |set: &DaemonSet| set.spec.as_ref().map(|spec| spec.template.clone());
+        let changed = template(new) != template(old);
+        set_template_generation(new, template_generation(old) + i64::from(changed));
     }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &DaemonSet, old: &DaemonSet) -> ErrorList {
+        validation::validate_update(new, old)
+    }
+
+    fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut DaemonSet, old: &DaemonSet) {
+        new.spec.clone_from(&old.spec);
+        new.metadata.generation = old.metadata.generation;
+    }
+
+    fn validate_status_update(&self, _cx: &RequestCx, new: &DaemonSet, old: &DaemonSet) -> ErrorList {
+        validation::validate_status_update(new, old)
+    }
+}
+
+/// How often the template has changed: a field of an older version, which lives on as an annotation.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn template_generation(set: &DaemonSet) -> i64 {
+    let annotation = set.metadata.annotations.as_ref().and_then(|annotations| annotations.get(TEMPLATE_GENERATION));
+    annotation.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn set_template_generation(set: &mut DaemonSet, generation: i64) {
+    let annotations = set.metadata.annotations.get_or_insert_default();
+    annotations.insert(TEMPLATE_GENERATION.to_owned(), generation.to_string());
 }
 
 static COLUMNS: &[Column<DaemonSet>] = &[

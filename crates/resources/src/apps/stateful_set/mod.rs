@@ -1,13 +1,18 @@
 //! Stateful sets for the registry. Upstream: `pkg/registry/apps/statefulset`.
 
 mod defaults;
+#[cfg(test)]
+mod tests;
+mod validation;
 
 use apimachinery::Selector;
+use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
-use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
+use registry::{Column, Info, NameRule, ObjectExt, RequestCx, Strategy, Subresource};
 use serde_json::json;
 
+use crate::core::pod::warnings;
 use crate::meta::print;
 
 type C = Column<StatefulSet>;
@@ -21,6 +26,7 @@ impl Strategy for StatefulSets {
         Info::namespaced("apps", "v1", "StatefulSet", "statefulsets").short(&["sts"]).categories(&["all"]);
     const COLUMNS: &'static [Column<StatefulSet>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS, Subresource::SCALE];
+    const NAME_RULE: NameRule = NameRule::DnsLabel;
 
     fn set_defaults(&self, object: &mut StatefulSet) {
         defaults::set_defaults(object);
@@ -31,9 +37,34 @@ impl Strategy for StatefulSets {
         object.start_generation();
     }
 
+    fn warnings(&self, _cx: &RequestCx, new: &StatefulSet, old: Option<&StatefulSet>) -> Vec<String> {
+        if old.is_some_and(|old| old.metadata.generation == new.metadata.generation) {
+            return Vec::new();
+        }
+        let template = new.spec.as_ref().map(|spec| &spec.template);
+        warnings::template(template, &Path::new("spec").child("template"))
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &StatefulSet) -> ErrorList {
+        validation::validate(object)
+    }
+
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut StatefulSet, old: &StatefulSet) {
         new.status.clone_from(&old.status);
         new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &StatefulSet, old: &StatefulSet) -> ErrorList {
+        validation::validate_update(new, old)
+    }
+
+    fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut StatefulSet, old: &StatefulSet) {
+        new.spec.clone_from(&old.spec);
+        new.metadata.generation = old.metadata.generation;
+    }
+
+    fn validate_status_update(&self, _cx: &RequestCx, new: &StatefulSet, old: &StatefulSet) -> ErrorList {
+        validation::validate_status_update(new, old)
     }
 
     fn scale(&self, object: &StatefulSet) -> Option<Scale> {
