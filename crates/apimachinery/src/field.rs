@@ -169,6 +169,11 @@ impl Error {
         Self::new(ErrorType::Invalid, path, Some(value.into()), detail)
     }
 
+    /// `field: Invalid value: detail`, where the value would say nothing.
+    pub fn invalid_unsaid(path: &Path, detail: impl Into<String>) -> Self {
+        Self::new(ErrorType::Invalid, path, None, detail)
+    }
+
     /// `field: Invalid value: "value": detail`, for a value of the wrong JSON type.
     pub fn type_invalid(path: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::new(ErrorType::TypeInvalid, path, Some(value.into()), detail)

@@ -20,7 +20,7 @@ pub(crate) const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 
 /// Adds errors in one call each, with any serialisable offending value.
 pub(crate) trait Report {
-    fn required(&mut self, path: &Path, detail: &str);
+    fn required(&mut self, path: &Path, detail: impl Into<String>);
     fn invalid(&mut self, path: &Path, value: impl Serialize, detail: impl Into<String>);
     fn not_supported(&mut self, path: &Path, value: impl Serialize, supported: &[&str]);
     fn forbidden(&mut self, path: &Path, detail: impl Into<String>);
@@ -31,7 +31,7 @@ pub(crate) trait Report {
 }
 
 impl Report for ErrorList {
-    fn required(&mut self, path: &Path, detail: &str) {
+    fn required(&mut self, path: &Path, detail: impl Into<String>) {
         self.push(Error::required(path, detail));
     }
 

@@ -49,7 +49,11 @@ fn the_template_has_a_generation() {
 fn mistakes_are_reported_as_upstream_reports_them() {
     let errors = |spec: Value| validation::validate(&created(spec)).aggregate();
     assert_eq!(errors(json!({})), "[]");
-    expect!["spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero"].assert_eq(&errors(json!({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}})));
-    expect!["spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0"].assert_eq(&errors(json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}})));
+    expect![
+        "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero"
+    ]
+    .assert_eq(&errors(json!({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}})));
+    expect!["spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0"]
+        .assert_eq(&errors(json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}})));
     expect![[r#"[spec.selector: Invalid value: {}: empty selector is invalid for daemonset, spec.updateStrategy: Unsupported value: {"type":"Odd"}: supported values: "RollingUpdate", "OnDelete"]"#]].assert_eq(&errors(json!({"selector": {"matchLabels": null}, "updateStrategy": {"type": "Odd"}})));
 }

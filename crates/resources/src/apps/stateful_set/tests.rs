@@ -64,12 +64,18 @@ fn mistakes_are_reported_as_upstream_reports_them() {
             spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"
         "#]],
     );
-    check(json!({"volumeClaimTemplates": null}), expect![[r#"
+    check(
+        json!({"volumeClaimTemplates": null}),
+        expect![[r#"
         spec.template.spec.containers[0].volumeMounts[0].name: Not found: "data"
-    "#]]);
-    check(json!({"updateStrategy": {"type": "OnDelete", "rollingUpdate": {"partition": 1}}}), expect![[r#"
+    "#]],
+    );
+    check(
+        json!({"updateStrategy": {"type": "OnDelete", "rollingUpdate": {"partition": 1}}}),
+        expect![[r#"
         spec.updateStrategy.rollingUpdate: Invalid value: {"partition":1}: only allowed for updateStrategy 'RollingUpdate'
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -1,5 +1,13 @@
 //! Jobs for the registry. Upstream: `pkg/registry/batch/job`.
 
+mod indexes;
+mod status;
+#[cfg(test)]
+mod tests;
+pub(super) mod validation;
+
+use apimachinery::field::{ErrorList, Path};
+use apimachinery::names;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use registry::{
     Column, GcPolicy, Info, ObjectExt, PrintCx, RequestCx, SelectableField, Strategy, Subresource, human_duration,
@@ -8,6 +16,7 @@ use registry::{
 use serde_json::json;
 
 use crate::core::pod::defaults::pod_template;
+use crate::core::pod::warnings;
 use crate::meta::print;
 use crate::optional::{Flag, Items, Text, default_text};
 
@@ -40,6 +49,54 @@ impl Strategy for Jobs {
         new.status.clone_from(&old.status);
         new.bump_generation_if(old, new.spec != old.spec);
     }
+
+    fn validate(&self, _cx: &RequestCx, object: &Job) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &Job, old: &Job) -> ErrorList {
+        validation::validate_update(new, old)
+    }
+
+    fn warnings(&self, _cx: &RequestCx, new: &Job, old: Option<&Job>) -> Vec<String> {
+        if old.is_some_and(|old| old.metadata.generation == new.metadata.generation) {
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        let label = names::is_dns1123_label(new.metadata.name.text());
+        if old.is_none() && !label.is_empty() {
+            all.push(format!(
+                "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
+                label.join(" ")
+            ));
+        }
+        all.extend(job_warnings(new.spec.as_ref(), &Path::new("spec")));
+        all
+    }
+
+    fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut Job, old: &Job) {
+        new.spec.clone_from(&old.spec);
+        new.metadata.generation = old.metadata.generation;
+    }
+
+    fn validate_status_update(&self, _cx: &RequestCx, new: &Job, old: &Job) -> ErrorList {
+        status::validate_update(new, old)
+    }
+}
+
+/// Upstream: `WarningsForJobSpec`.
+pub(super) fn job_warnings(spec: Option<&JobSpec>, path: &Path) -> Vec<String> {
+    let Some(spec) = spec else { return Vec::new() };
+    let mut all = Vec::new();
+    let (completions, parallelism) = (spec.completions.unwrap_or(0), spec.parallelism.unwrap_or(0));
+    if spec.completion_mode.text() == "Indexed" && completions > 100_000 && parallelism > 10_000 {
+        all.push(
+            "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+                .to_owned(),
+        );
+    }
+    all.extend(warnings::template(Some(&spec.template), &path.child("template")));
+    all
 }
 
 /// Defaults of a job's spec, and of the jobs a cron job makes (`SetDefaults_Job`).
@@ -82,7 +139,7 @@ fn generate_selector(job: &mut Job) {
     wanted.entry("batch.kubernetes.io/controller-uid".to_owned()).or_insert(uid);
 }
 
-fn status(job: &Job) -> &'static str {
+fn phase(job: &Job) -> &'static str {
     let conditions = job.status.as_ref().map_or(&[][..], |status| status.conditions.items());
     let is = |kind: &str| {
         conditions.iter().find(|condition| condition.type_ == kind).is_some_and(|condition| condition.status == "True")
@@ -126,7 +183,7 @@ fn duration(job: &Job, cx: &PrintCx) -> String {
 
 static COLUMNS: &[Column<Job>] = &[
     Column::NAME,
-    C::string("Status", |o, _| json!(status(o))).describe("Status of the job."),
+    C::string("Status", |o, _| json!(phase(o))).describe("Status of the job."),
     C::string("Completions", |o, _| json!(completions(o))).describe("The number of pods which reached phase Succeeded. The value increases monotonically for a given spec. However, it may decrease in reaction to scale down of elastic indexed jobs."),
     C::string("Duration", |o, cx| json!(duration(o, cx))).describe("Time required to complete the job."),
     Column::AGE,
