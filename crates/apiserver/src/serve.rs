@@ -22,6 +22,8 @@ const MAX_HEADER_BYTES: u32 = 64 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Slow clients may take as long for the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+/// How long to let others finish when no connection can be taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long requests may still run when the server ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,7 +45,7 @@ impl ApiServer {
                         Err(error) => {
                             // Out of descriptors, most likely: others have to go first.
                             tracing::warn!(%error, "accept failed");
-                            tokio::task::yield_now().await;
+                            tokio::time::sleep(ACCEPT_PAUSE).await;
                         }
                     },
                     () = &mut shutdown => break,
@@ -90,8 +92,7 @@ async fn connection(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(512 * 1024)
-        .half_close(true);
+        .max_buf_size(512 * 1024);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -119,3 +119,19 @@ async fn a_websocket_carries_a_watch() {
     let event: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
     assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("default")));
 }
+
+#[tokio::test]
+async fn a_client_that_goes_ends_its_watch() {
+    let cluster = TestCluster::start().await.unwrap();
+    let maps = cluster.server().registry().store().resource("configmaps");
+    let watch: Api<ConfigMap> = Api::namespaced(cluster.https_client().await.unwrap(), "default");
+    let stream = watch.watch(&WatchParams::default(), "0").await.unwrap();
+    assert_eq!(maps.watchers(), 1);
+    drop((stream, watch));
+    let ended = async {
+        while maps.watchers() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.expect("the watch goes on");
+}
