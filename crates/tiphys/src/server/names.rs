@@ -55,6 +55,7 @@ impl Names {
         let mut config = network::Config::new(layout.network(), self.cluster_ranges.clone());
         config.bridge = self.bridge();
         config.table = self.table();
+        config.service_ranges = self.service_ranges.clone();
         if !self.suffix.is_empty() {
             config.link_prefix = format!("t{}", self.suffix);
         }
