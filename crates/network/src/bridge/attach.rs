@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 use cri::PodNetworkRequest;
+use netlink::conntrack::{self, Connection};
 use netlink::link::{self, Peer, Route};
 use netlink::nft::Batch;
 use netlink::socket::Requests;
@@ -118,7 +119,28 @@ async fn plumb(
         let mut batch = Batch::new();
         setup::add_ports(config, &mut batch, &lease.addresses, &lease.ports);
         batch.send(&mut state.netfilter).await?;
+        forget_datagrams(state, lease).await?;
     }
+    Ok(())
+}
+
+/// Clients that keep sending from one port are tracked: to whoever had the host port before, or to nobody.
+async fn forget_datagrams(state: &mut State, lease: &Lease) -> Result<(), Error> {
+    const UDP: u8 = 17;
+    let ports: Vec<_> =
+        lease.ports.iter().filter(|port| port.protocol == cri::Protocol::Udp && port.host_port != 0).collect();
+    if ports.is_empty() {
+        return Ok(());
+    }
+    let stale = |connection: &Connection| {
+        ports.iter().any(|port| {
+            let here = |(address, to)| lease.addresses.contains(&address) && to == port.container_port;
+            connection.original.destination_port == port.host_port
+                && port.host_ip.is_none_or(|host| host.is_unspecified() || host == connection.original.destination)
+                && !connection.translated_to().is_some_and(here)
+        })
+    };
+    conntrack::forget(&mut state.netfilter, UDP, stale).await?;
     Ok(())
 }
 

@@ -96,6 +96,36 @@ fn a_host_port_is_answered_from_everywhere() {
     });
 }
 
+/// A client that goes on sending from its port reaches the pod that has the host port now.
+#[test]
+fn datagrams_follow_a_host_port() {
+    let world = World::new();
+    world.run(async || {
+        let network = world.network().await;
+        let (mut a, mut b) = (world.pod("a"), world.pod("b"));
+        for pod in [&mut a, &mut b] {
+            pod.request.port_mappings = vec![mapping(Protocol::Udp, 5353, 53)];
+        }
+        let client = world.outside.run(|| std::net::UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        client.connect("192.0.2.1:5353").unwrap();
+        let timeout = Some(std::time::Duration::from_secs(2));
+        let received_by = |pod: &world::Pod| {
+            let server = pod.namespace.run(|| std::net::UdpSocket::bind("0.0.0.0:53").unwrap()).unwrap();
+            server.set_read_timeout(timeout).unwrap();
+            client.send(b"x").unwrap();
+            server.recv(&mut [0; 8]).is_ok()
+        };
+        attach(&network, &a).await;
+        assert!(received_by(&a));
+        network.detach(&a.request).await.unwrap();
+        // Tracked as going to the node itself, which has nobody there.
+        drop(client.send(b"x"));
+        attach(&network, &b).await;
+        drop(client.take_error());
+        assert!(received_by(&b));
+    });
+}
+
 #[test]
 fn a_loopback_server_of_the_node_is_not_reached_from_pods() {
     let world = World::new();
