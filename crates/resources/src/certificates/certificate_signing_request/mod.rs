@@ -1,6 +1,11 @@
 //! Certificate signing requests for the registry. Upstream: `pkg/registry/certificates/certificates`.
 
-use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+#[cfg(test)]
+mod tests;
+mod validation;
+
+use apimachinery::field::ErrorList;
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use registry::{Column, Info, RequestCx, SelectableField, Strategy, Subresource};
 use registry::{Handler, human_duration};
 use serde_json::json;
@@ -22,8 +27,18 @@ impl Strategy for CertificateSigningRequests {
     const SELECTABLE: &'static [SelectableField] =
         &[SelectableField::new("spec.signerName", &[&["spec", "signerName"]])];
 
-    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut CertificateSigningRequest) {
+    fn prepare_for_create(&self, cx: &RequestCx, object: &mut CertificateSigningRequest) {
+        // Who asks is what the approver judges, so nobody says it of himself.
+        let spec = &mut object.spec;
+        spec.username = Some(cx.user.name.clone()).filter(|name| !name.is_empty());
+        spec.uid = Some(cx.user.uid.clone()).filter(|uid| !uid.is_empty());
+        spec.groups = Some(cx.user.groups.clone()).filter(|groups| !groups.is_empty());
+        spec.extra = Some(cx.user.extra.clone()).filter(|extra| !extra.is_empty());
         object.status = None;
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &CertificateSigningRequest) -> ErrorList {
+        validation::validate(object)
     }
 
     fn prepare_for_update(
@@ -32,13 +47,42 @@ impl Strategy for CertificateSigningRequests {
         new: &mut CertificateSigningRequest,
         old: &CertificateSigningRequest,
     ) {
+        new.spec = old.spec.clone();
         new.status.clone_from(&old.status);
+    }
+
+    fn validate_update(
+        &self,
+        _cx: &RequestCx,
+        new: &CertificateSigningRequest,
+        old: &CertificateSigningRequest,
+    ) -> ErrorList {
+        validation::validate_update(new, old)
+    }
+
+    fn prepare_for_status_update(
+        &self,
+        cx: &RequestCx,
+        new: &mut CertificateSigningRequest,
+        old: &CertificateSigningRequest,
+    ) {
+        new.spec = old.spec.clone();
+        stamp_conditions(cx, new, old);
+    }
+
+    fn validate_status_update(
+        &self,
+        _cx: &RequestCx,
+        new: &CertificateSigningRequest,
+        old: &CertificateSigningRequest,
+    ) -> ErrorList {
+        validation::validate_status_update(new, old)
     }
 
     fn prepare_for_subresource_update(
         &self,
         _name: &str,
-        _cx: &RequestCx,
+        cx: &RequestCx,
         new: &mut CertificateSigningRequest,
         old: &CertificateSigningRequest,
     ) {
@@ -47,6 +91,33 @@ impl Strategy for CertificateSigningRequests {
         new.spec = old.spec.clone();
         new.status.clone_from(&old.status);
         new.status.get_or_insert_default().conditions = conditions;
+        stamp_conditions(cx, new, old);
+    }
+
+    fn validate_subresource_update(
+        &self,
+        _name: &str,
+        _cx: &RequestCx,
+        new: &CertificateSigningRequest,
+        old: &CertificateSigningRequest,
+    ) -> ErrorList {
+        validation::validate_approval_update(new, old)
+    }
+}
+
+/// Times of conditions that the client has left out (`populateConditionTimestamps`).
+fn stamp_conditions(cx: &RequestCx, new: &mut CertificateSigningRequest, old: &CertificateSigningRequest) {
+    let before = old.status.as_ref().map_or(&[][..], |status| status.conditions.items());
+    let Some(status) = &mut new.status else { return };
+    for condition in status.conditions.items_mut() {
+        condition.last_update_time.get_or_insert_with(|| cx.time());
+        if condition.last_transition_time.is_none() {
+            let same = |old: &&CertificateSigningRequestCondition| {
+                (&old.type_, &old.status) == (&condition.type_, &condition.status)
+            };
+            let since = before.iter().find(same).and_then(|old| old.last_transition_time.clone());
+            condition.last_transition_time = Some(since.unwrap_or_else(|| cx.time()));
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! `validateVolumeSource` and the functions below it in `pkg/apis/core/validation/validation.go`.
 
 mod plugins;
-mod projected;
+pub(crate) mod projected;
 mod validation;
 
 use k8s_openapi::api::core::v1::Volume;
