@@ -107,3 +107,39 @@ async fn memory_of_monitors() {
     }
     pod.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_pods_at_once() {
+    const PODS: usize = 30;
+    let pod = Pod::start().await;
+    let begin = Instant::now();
+    let starts = (0..PODS).map(|number| {
+        let pod = &pod;
+        async move {
+            let config = cri::PodSandboxConfig {
+                cgroup_parent: format!("{}-{number}", pod.config.cgroup_parent),
+                ..pod.config.clone()
+            };
+            let id = pod.runtime.run_pod_sandbox(&config).await.expect("sandbox");
+            let mut container = Pod::shell(&format!("echo pod {number}; exec sleep 1000"));
+            container.security_context.seccomp = Some(SecurityProfile::RuntimeDefault);
+            container.log_path = format!("{number}.log");
+            let container = pod.runtime.create_container(&id, &container, &config).await.expect("create");
+            pod.runtime.start_container(&container).await.expect("start");
+            (id, container)
+        }
+    });
+    let started = futures::future::join_all(starts).await;
+    println!("{PODS} pods run after {:.0} ms", begin.elapsed().as_secs_f64() * 1000.0);
+    for (number, (_, container)) in started.iter().enumerate() {
+        let (code, text) = pod.exec(container, &format!("cat /proc/1/cmdline; hostname; echo {number}")).await;
+        assert_eq!((code, text), (0, format!("sleep\01000\0pod-under-test\n{number}\n")));
+    }
+    let begin = Instant::now();
+    let removals = started.iter().map(|(sandbox, _)| pod.runtime.remove_pod_sandbox(sandbox));
+    for removed in futures::future::join_all(removals).await {
+        removed.expect("remove");
+    }
+    println!("{PODS} pods are gone after {:.0} ms", begin.elapsed().as_secs_f64() * 1000.0);
+    pod.finish().await;
+}
