@@ -73,6 +73,7 @@ enum Verb {
 pub(crate) enum Recipe {
     Busybox,
     Nginx,
+    Echo,
 }
 
 impl Recipe {
@@ -80,6 +81,7 @@ impl Recipe {
         let recipe = match self {
             Self::Busybox => images::pack::busybox(),
             Self::Nginx => images::pack::nginx(),
+            Self::Echo => images::pack::echo(),
         };
         let cache = std::env::temp_dir().join("tiphys-packages");
         std::fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;

@@ -152,7 +152,7 @@ fn bombs_are_refused() {
 fn malformed_archives_are_refused() {
     let good = Layer::new().file("f", &"x".repeat(2000)).bytes();
     let directory = tempfile::tempdir().expect("temporary directory");
-    let mut check = |bytes: &[u8]| match extract_layer(bytes, directory.path(), &Limits::default()) {
+    let check = |bytes: &[u8]| match extract_layer(bytes, directory.path(), &Limits::default()) {
         Err(Error::Refused(refusal)) => refusal,
         other => panic!("not refused: {other:?}"),
     };

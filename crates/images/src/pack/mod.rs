@@ -10,7 +10,7 @@ mod recipes;
 mod tree;
 
 use std::io::{Cursor, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -34,8 +34,8 @@ pub struct Recipe {
     pub programs: Vec<String>,
     /// Further paths to keep, with all below them.
     pub keep: Vec<String>,
-    /// Programs of this machine to add: where they are, and where they go.
-    pub host_programs: Vec<(PathBuf, String)>,
+    /// Programs of this project to add: where they go, and their bytes.
+    pub own_programs: Vec<(String, &'static [u8])>,
     /// Directories to make: path, mode, owner.
     pub directories: Vec<(String, u32, u32)>,
     /// Files to write: path, mode, content.
@@ -60,12 +60,10 @@ pub fn pack(recipe: &Recipe, cache: &Path) -> Result<Packed> {
         debian::read(&package, &mut source)?;
     }
     let mut image = Tree::default();
-    for (host, path) in &recipe.host_programs {
-        let bytes = std::fs::read(host).map_err(Error::io("read", host))?;
-        source.add_file(path, 0o755, bytes);
+    for (path, bytes) in &recipe.own_programs {
+        image.add_file(path, 0o755, bytes.to_vec());
     }
-    let programs = recipe.programs.iter().chain(recipe.host_programs.iter().map(|(_, path)| path));
-    for program in programs {
+    for program in &recipe.programs {
         elf::copy_with_libraries(&source, &mut image, program)?;
     }
     for path in &recipe.keep {

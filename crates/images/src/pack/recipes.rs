@@ -1,10 +1,10 @@
 //! The images that demo and tests use.
 
-use std::path::Path;
-
 use super::Recipe;
 use crate::config::{Empty, ImageConfig};
 
+/// The server of the image `echo`, compiled by the build script.
+const ECHO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/echo"));
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\n\
                       www-data:x:33:33:www-data:/var/www:/bin/false\nnginx:x:101:101:nginx:/nonexistent:/bin/false\n\
@@ -77,12 +77,11 @@ pub fn nginx() -> Recipe {
     recipe
 }
 
-/// A small HTTP server that tells who it is; `program` is this crate's `tiphys-echo` binary.
-pub fn echo(program: &Path) -> Recipe {
+/// A small HTTP server that tells who it is, on port 8080.
+pub fn echo() -> Recipe {
     let mut recipe = base();
     recipe.names = vec!["tiphys/echo:latest".to_owned()];
-    recipe.packages.extend(["libc6", "libgcc-s1"].map(str::to_owned));
-    recipe.host_programs.push((program.to_owned(), "/echo".to_owned()));
+    recipe.own_programs.push(("/echo".to_owned(), ECHO));
     recipe.config = ImageConfig {
         env: vec![PATH.to_owned()],
         entrypoint: vec!["/echo".to_owned()],

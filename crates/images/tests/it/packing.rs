@@ -62,3 +62,37 @@ fn a_directory_of_archives_is_imported_once() {
     reopened.remove("busybox").expect("remove");
     assert_eq!(reopened.import_directory(&archives).expect("import").len(), 1, "a removed image comes back");
 }
+
+#[test]
+fn the_echo_server_answers_and_ends_when_asked() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::net::TcpStream;
+    use std::process::{Command, Stdio};
+    let packed = pack::pack(&pack::echo(), &cache()).expect("pack echo");
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = Store::open(directory.path()).expect("open store");
+    let image = store.import_stream(packed.archive.as_slice(), &[]).expect("import").remove(0);
+    assert_eq!(image.config.entrypoint, ["/echo"]);
+    let program = store.lower_directories(&image)[0].join("echo");
+    let mut server = Command::new(program)
+        .envs([("PORT", "0"), ("data-1", "value")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start echo");
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().expect("stdout")).read_line(&mut line).expect("read");
+    let port: u16 = line.trim().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let get = |path: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("write");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("read");
+        text
+    };
+    assert!(get("/env/data-1").ends_with("\r\n\r\nvalue\n"));
+    assert!(get("/env/none").starts_with("HTTP/1.1 404"));
+    assert!(get("/").contains("GET / HTTP/1.1"));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(server.id().cast_signed()), nix::sys::signal::Signal::SIGTERM)
+        .expect("signal");
+    assert!(server.wait().expect("wait").success());
+}

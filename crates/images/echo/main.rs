@@ -1,7 +1,8 @@
 //! A small HTTP server for demos and tests: it answers with its host name, environment and the request.
 //!
 //! `GET /hostname`, `GET /env/NAME`, `GET /healthz`, anything else a summary. The port is `$PORT` or 8080. After
-//! SIGTERM it finishes what it has begun and exits 0. It serves tests, not the public.
+//! SIGTERM it finishes what it has begun and exits 0. It serves tests, not the public. Compiled on its own by the build
+//! script, with the standard library only.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,8 +10,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-use nix::sys::signal::{SigSet, Signal};
 
 const IDLE: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(10);
@@ -27,11 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> io::Result<()> {
-    // As process 1 of a container it only gets the signals it asks for.
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGTERM);
-    signals.add(Signal::SIGINT);
-    signals.thread_block()?;
+    signals::block();
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080);
     let listener = TcpListener::bind(SocketAddr::from(([0_u16; 8], port)))
         .or_else(|_| TcpListener::bind(SocketAddr::from(([0_u8; 4], port))))?;
@@ -45,7 +40,7 @@ fn run() -> io::Result<()> {
             std::thread::spawn(move || drop(serve(&connection, &busy, &draining)));
         }
     });
-    signals.wait()?;
+    signals::wait();
     draining.store(true, Ordering::SeqCst);
     let end = Instant::now() + DRAIN;
     while busy.load(Ordering::SeqCst) > 0 && Instant::now() < end {
@@ -98,7 +93,7 @@ fn answer(
         headers.push_str(&line);
     }
     io::copy(&mut reader.take(length.min(MAX_REQUEST)), &mut io::sink())?;
-    let hostname = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_owned();
     let (status, body) = match path.split('?').next().unwrap_or("/") {
         "/hostname" => ("200 OK", format!("{hostname}\n")),
         "/healthz" => ("200 OK", "ok\n".to_owned()),
@@ -135,4 +130,31 @@ fn summary(hostname: &str, connection: &TcpStream, request_line: &str, headers: 
         text += &format!("{}={}\n", name.to_string_lossy(), value.to_string_lossy());
     }
     text
+}
+
+/// As process 1 of a container it only gets the signals it asks for.
+mod signals {
+    const TERM_AND_INT: [u64; 16] = {
+        let mut set = [0; 16];
+        set[0] = 1 << (15 - 1) | 1 << (2 - 1);
+        set
+    };
+    const SIG_BLOCK: i32 = 0;
+
+    unsafe extern "C" {
+        fn sigprocmask(how: i32, set: *const u64, old: *mut u64) -> i32;
+        fn sigwait(set: *const u64, signal: *mut i32) -> i32;
+    }
+
+    /// To be called before any thread exists: threads inherit what is blocked.
+    pub(crate) fn block() {
+        // SAFETY: the set has the C library's size.
+        unsafe { sigprocmask(SIG_BLOCK, TERM_AND_INT.as_ptr(), std::ptr::null_mut()) };
+    }
+
+    pub(crate) fn wait() {
+        let mut signal = 0;
+        // SAFETY: the set has the C library's size and `signal` is a place for an integer.
+        unsafe { sigwait(TERM_AND_INT.as_ptr(), &mut signal) };
+    }
 }
