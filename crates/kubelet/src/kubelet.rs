@@ -165,6 +165,7 @@ fn take_change(
             uids.insert(change.key, uid.clone());
             match shared.pods.get(&uid) {
                 Some(entry) => entry.mailbox.post(|letters| letters.pod = Some(pod)),
+                None if shared.pods.has_finished(&uid) => {}
                 None => begin(shared, pod, uid.clone(), leftovers.remove(&uid).unwrap_or_default()),
             }
         }

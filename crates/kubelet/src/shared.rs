@@ -1,6 +1,6 @@
 //! What all parts of one node's agent share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use apimachinery::Quantity;
@@ -42,7 +42,12 @@ pub(crate) struct Shared {
 #[derive(Default)]
 pub(crate) struct Pods {
     entries: RwLock<HashMap<String, Arc<PodEntry>>>,
+    /// Pods that came to their end lately: late news of them must not raise them again.
+    finished: Mutex<VecDeque<String>>,
 }
+
+/// How many pods are remembered after their end.
+const REMEMBERED: usize = 512;
 
 /// One pod: how to tell its task something, and what its task last said of it.
 pub(crate) struct PodEntry {
@@ -118,7 +123,18 @@ impl Pods {
     }
 
     pub(crate) fn remove(&self, uid: &str) {
+        let mut finished = self.finished.lock();
+        finished.push_back(uid.to_owned());
+        if finished.len() > REMEMBERED {
+            finished.pop_front();
+        }
+        drop(finished);
         self.entries.write().remove(uid);
+    }
+
+    /// Nothing of this pod is left on the node, nor will be.
+    pub(crate) fn has_finished(&self, uid: &str) -> bool {
+        self.finished.lock().iter().rev().any(|finished| finished == uid)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<PodEntry>> {

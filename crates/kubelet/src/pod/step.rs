@@ -186,7 +186,10 @@ impl Machine {
     }
 
     fn note_pod(&mut self, pod: Arc<Pod>, now: Timestamp, out: &mut Vec<Action>) {
-        let specs = containers_of(&pod);
+        // Most of what comes is the echo of our own status; then no container's spec has changed.
+        let generation = pod.metadata.generation;
+        let echo = generation.is_some() && generation == self.pod.metadata.generation;
+        let specs = if echo { Vec::new() } else { containers_of(&pod) };
         for (position, (spec, role)) in specs.into_iter().enumerate() {
             match self.containers.get_mut(position) {
                 Some(container) if container.spec.name == spec.name => {
