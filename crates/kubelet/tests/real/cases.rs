@@ -24,8 +24,10 @@ pub const ALL: &[(&str, Case)] = &[
     ("probes", || Box::pin(probes())),
     ("the_agent_is_replaced", || Box::pin(the_agent_is_replaced())),
     ("a_service_account_token", || Box::pin(a_service_account_token())),
-    ("latency", || Box::pin(bench::latency())),
 ];
+
+/// Run when they are named.
+pub const IGNORED: &[(&str, Case)] = &[("latency", || Box::pin(bench::latency()))];
 
 /// A pod of one container that runs a script.
 fn script(text: &str, extra: Value) -> Value {
@@ -168,16 +170,15 @@ async fn stops_within_its_grace() {
     for name in ["kind", "stubborn"] {
         fixture.wait(name, "ready", ready).await;
     }
-    let started = std::time::Instant::now();
+    let exit_code = |pod: &Pod| status(pod).state.and_then(|state| state.terminated).map(|ended| ended.exit_code);
     fixture.delete("kind").await;
+    fixture.wait("kind", "ended by itself", |pod| exit_code(pod) == Some(0)).await;
     fixture.wait_gone("kind").await;
-    let polite = started.elapsed();
     let started = std::time::Instant::now();
     fixture.delete("stubborn").await;
+    fixture.wait("stubborn", "killed", |pod| exit_code(pod) == Some(137)).await;
+    assert!(started.elapsed().as_millis() >= 1900, "it had two seconds");
     fixture.wait_gone("stubborn").await;
-    let forced = started.elapsed();
-    assert!(polite.as_millis() < 1500, "{polite:?}");
-    assert!((1900..4000).contains(&forced.as_millis()), "{forced:?}");
     fixture.finish().await;
 }
 
