@@ -17,6 +17,17 @@ const RETRY_START: SignedDuration = SignedDuration::from_secs(10);
 /// For how long a failed pull shows its own error before it shows as backing off.
 const PULL_ERROR_SHOWN: SignedDuration = SignedDuration::from_secs(5);
 
+/// Reasons for waiting that go when the image is there.
+const IMAGE_REASONS: [&str; 7] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+];
+
 impl Machine {
     /// Takes one input and says everything that is to be done now.
     pub(crate) fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Action> {
@@ -261,7 +272,10 @@ impl Machine {
             Ok(image) => {
                 container.image_backoff.reset();
                 container.image = Image::Ready(image);
-                container.waiting = None;
+                // Other reasons to wait are not settled by an image.
+                if container.waiting.as_ref().is_some_and(|(reason, _)| IMAGE_REASONS.contains(&reason.as_str())) {
+                    container.waiting = None;
+                }
             }
             Err(failure) => {
                 out.push(Action::Event {
@@ -619,6 +633,9 @@ impl Machine {
             return;
         }
         let container = &mut self.containers[index];
+        if matches!(container.run, Run::StartFailed { retry } if retry > now) {
+            return;
+        }
         let wanted = match &container.image {
             Image::Unknown => true,
             Image::Failed { retry, .. } => *retry <= now,

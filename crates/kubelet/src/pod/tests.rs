@@ -559,6 +559,34 @@ fn an_end_that_overtakes_the_start_is_not_lost() {
 }
 
 #[test]
+fn a_configuration_that_cannot_be_made_is_shown_and_retried() {
+    let mut bench = Bench::new(one(json!({})));
+    bench.send(Input::Tick);
+    bench.send(Input::Volumes(Ok(())));
+    bench.send(Input::Sandbox(Ok(SandboxInfo { id: "sb".to_owned(), ips: vec![], attempt: 0 })));
+    bench.send(Input::Image { container: 0, result: Ok(ImageReady::default()) });
+    let failure =
+        StartFailure { reason: "CreateContainerConfigError", message: "secret \"s\" not found".to_owned(), ended: None };
+    bench.send(Input::Started { container: 0, result: Err(failure) });
+    bench.summary();
+    bench.note("the secret appears");
+    bench.send(Input::DependencyChanged);
+    bench.send(Input::Image { container: 0, result: Ok(ImageReady::default()) });
+    bench.check(expect![[r#"
+        SetUpVolumes
+        CreateSandbox { attempt: 0 }
+        image c
+        start c #0
+        event Warning Failed [c] Error: secret "s" not found
+        = Pending [PodReadyToStartContainers Initialized PodScheduled]
+        =   c CreateContainerConfigError last=- ready=false started=false restarts=0
+        -- the secret appears
+        image c
+        start c #0
+    "#]]);
+}
+
+#[test]
 fn a_shorter_grace_shortens_the_kill() {
     let mut bench = Bench::new(one(json!({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}})));
     bench.up();
