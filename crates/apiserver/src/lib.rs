@@ -30,4 +30,4 @@ pub mod version;
 pub use body::{Body, BoxError, RequestBody};
 pub use client::InProcess;
 pub use connect::{NodeAddress, NodeDialer, NodeStream, TlsDialer};
-pub use server::{ApiServer, ApiServerBuilder, PathHandler, Peer};
+pub use server::{ApiServer, ApiServerBuilder, Document, PathHandler, Peer};

@@ -65,6 +65,18 @@ pub trait PathHandler: Send + Sync {
     fn get(&self) -> Result<(&'static str, bytes::Bytes), ApiError>;
 }
 
+/// A document that never changes, for [`ApiServerBuilder::path`].
+pub struct Document {
+    pub content_type: &'static str,
+    pub body: bytes::Bytes,
+}
+
+impl PathHandler for Document {
+    fn get(&self) -> Result<(&'static str, bytes::Bytes), ApiError> {
+        Ok((self.content_type, self.body.clone()))
+    }
+}
+
 /// Collects the parts of an API server.
 pub struct ApiServerBuilder {
     registry: Registry,
@@ -120,6 +132,16 @@ impl ApiServerBuilder {
     pub fn action(mut self, group: &str, plural: &str, subresource: &str, action: Arc<dyn Action>) -> Self {
         self.actions.insert((group.to_owned(), plural.to_owned(), subresource.to_owned()), action);
         self
+    }
+
+    /// Publishes where tokens come from and what they can be checked with, as OIDC clients look for it.
+    #[must_use]
+    pub fn token_discovery(self, discovery: &serde_json::Value, key_set: &serde_json::Value) -> Self {
+        let document = |content_type, value: &serde_json::Value| -> Arc<dyn PathHandler> {
+            Arc::new(Document { content_type, body: value.to_string().into() })
+        };
+        self.path("/.well-known/openid-configuration", document("application/json", discovery))
+            .path("/openid/v1/jwks", document("application/jwk-set+json", key_set))
     }
 
     #[must_use]

@@ -83,6 +83,7 @@ impl TestCluster {
             Arc::new(Union::new(vec![nodes.clone(), rbac.clone()])),
             &supervisor,
         )
+        .token_discovery(&tokens.discovery(&format!("{issuer}/openid/v1/jwks")), &tokens.key_set())
         .token_issuer(tokens);
         if let Some(dialer) = options.node_dialer {
             server = server.node_dialer(dialer);

@@ -62,6 +62,8 @@ async fn tokens_are_issued_and_known_again() {
         "{}",
         answer.message()
     );
+    let keys = Client::nobody(&cluster).send("GET", "/openid/v1/jwks", &[("authorization", &bearer)], "").await;
+    assert_eq!((keys.status.as_u16(), &keys.json()["keys"][0]["kty"]), (200, &json!("EC")));
     let review = json!({"spec": {"token": token}});
     let answer = admin.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
     assert_eq!(answer.json()["status"]["authenticated"], true);

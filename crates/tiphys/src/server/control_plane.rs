@@ -51,7 +51,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
             .await
             .context("open the store")?
             .context("open the store")?;
-    let resources = resources::all(&resources::Options { service_ranges: vec![settings.arguments.service_cidr] });
+    let resources = apiserver::kinds::all(&resources::Options { service_ranges: vec![settings.arguments.service_cidr] });
     let builder = admission::plugins()
         .into_iter()
         .fold(Registry::builder(store.clone()), |builder, plugin| builder.admission(plugin));
@@ -61,26 +61,29 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let audiences = vec![ISSUER.to_owned()];
     let tokens = Arc::new(ServiceAccountTokens::new(&signing_key, ISSUER, audiences, registry.reader())?);
     let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
-    auth::follow(&store, &rbac, &nodes, supervisor);
     let dialer = Arc::new(super::node::Dialer::default());
     let server = ApiServer::builder(
         registry.clone(),
         Arc::new(Authenticators::new(vec![tokens.clone()])),
-        Arc::new(Union::new(vec![nodes, rbac])),
+        Arc::new(Union::new(vec![nodes.clone(), rbac.clone()])),
         supervisor,
     )
+    .token_discovery(&tokens.discovery(&format!("{ISSUER}/openid/v1/jwks")), &tokens.key_set())
     .token_issuer(tokens.clone() as Arc<dyn TokenIssuer>)
     .node_dialer(dialer.clone())
     .build()?;
 
     bootstrap::namespaces(&registry).await?;
     auth::bootstrap::ensure(&registry, auth::bootstrap::policy()).await?;
+    // Behind the policy, so that the authorizers know it before the first request.
+    auth::follow(&store, &rbac, &nodes, supervisor);
     let endpoint = bootstrap::ApiEndpoint {
         service_address: first_address(settings)?,
         address: settings.node_ip,
         port: settings.arguments.secure_port,
     };
     bootstrap::kubernetes_service(&registry, &endpoint).await?;
+    bootstrap::keep_kubernetes_service(&registry, endpoint, supervisor);
 
     let address = SocketAddr::new(settings.arguments.bind_address, settings.arguments.secure_port);
     let listener = TcpListener::bind(address).await.with_context(|| {
