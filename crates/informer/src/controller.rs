@@ -123,9 +123,11 @@ impl ReconcileError {
         Self::Other(error.into())
     }
 
-    /// Somebody else wrote first. Nothing is wrong; the newer object will be looked at.
-    pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Client(kube::Error::Api(status)) if status.is_conflict())
+    /// Somebody else wrote or deleted the object first. Nothing is wrong; what there is now will be looked at.
+    pub fn is_outdated(&self) -> bool {
+        let Self::Client(kube::Error::Api(status)) = self else { return false };
+        let names_object = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
+        status.is_conflict() || (status.is_not_found() && names_object)
     }
 }
 
@@ -143,7 +145,7 @@ async fn work<R: Reconcile>(name: &'static str, reconciler: Arc<R>, queue: Queue
                 }
                 Ok(Err(error)) => {
                     let delay = queue.add_rate_limited((*item).clone());
-                    if error.is_conflict() {
+                    if error.is_outdated() {
                         debug!(controller = name, key = %*item, %error, ?delay, "object changed meanwhile");
                     } else {
                         warn!(controller = name, key = %*item, %error, ?delay, "reconcile failed");

@@ -59,6 +59,13 @@ struct Deployments {
     status_written: Expectations<Deployment>,
 }
 
+/// Whether the rest of a plan is still to be carried out.
+#[derive(PartialEq, Eq)]
+enum Progress {
+    Go,
+    Stop,
+}
+
 /// What the creation of a ReplicaSet came to.
 enum Created {
     Yes(Box<ReplicaSet>),
@@ -172,7 +179,9 @@ impl Reconcile for Deployments {
         let view = View { deployment: &deployment, replica_sets: claims.owned, pods };
         let plan = plan(view, now);
         for action in plan.actions {
-            self.run(key, &deployment, action, now).await?;
+            if self.run(key, &deployment, action, now).await? == Progress::Stop {
+                return Ok(Next::Await);
+            }
         }
         if let Some(updated) = plan.updated {
             self.write_status(key, &updated).await?;
@@ -188,10 +197,10 @@ impl Deployments {
         deployment: &Deployment,
         action: Action,
         now: Timestamp,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<Progress, ReconcileError> {
         let api = Api::<ReplicaSet>::namespaced(self.client.clone(), &key.namespace);
         match action {
-            Action::Create(replica_set) => self.create(key, deployment, &replica_set, now).await?,
+            Action::Create(replica_set) => return self.create(key, deployment, &replica_set, now).await,
             Action::Update(replica_set) => {
                 let name = replica_set.metadata.name.as_deref().unwrap_or_default();
                 let updated = api.replace(name, &PostParams::default(), &replica_set).await?;
@@ -212,7 +221,7 @@ impl Deployments {
             }
             Action::Event(kind, reason, message) => self.recorder.object(deployment, kind, reason, message),
         }
-        Ok(())
+        Ok(Progress::Go)
     }
 
     async fn create(
@@ -221,14 +230,15 @@ impl Deployments {
         deployment: &Deployment,
         replica_set: &ReplicaSet,
         now: Timestamp,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<Progress, ReconcileError> {
         let name = replica_set.metadata.name.as_deref().unwrap_or_default();
         match self.try_create(key, deployment, replica_set).await {
             Ok(Created::Yes(created)) => {
                 self.written.wrote(key, &created);
-                Ok(())
+                Ok(Progress::Go)
             }
-            Ok(Created::NamespaceTerminating) => Err(ReconcileError::other("namespace is being terminated")),
+            // Nothing can be created any more, and the Deployment goes too.
+            Ok(Created::NamespaceTerminating) => Ok(Progress::Stop),
             Ok(Created::Collision) => {
                 info!(deployment = %key, replica_set = name, "hash collision, counting up");
                 self.write_status(key, &plan::collided(deployment)).await?;

@@ -71,7 +71,7 @@ async fn work(collector: Arc<Collector>) {
             Ok(()) => collector.queue.forget(&item),
             Err(error) => {
                 let delay = collector.queue.add_rate_limited((*item).clone());
-                if error.is_conflict() {
+                if error.is_outdated() {
                     debug!(item = ?*item, %error, ?delay, "object changed meanwhile");
                 } else {
                     warn!(item = ?*item, %error, ?delay, "garbage collection failed");
