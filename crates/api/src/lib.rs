@@ -15,6 +15,7 @@ pub use k8s_openapi::{
     },
 };
 
+pub mod node_affinity;
 pub mod owner;
 pub mod pod;
 pub mod pod_template;

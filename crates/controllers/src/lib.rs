@@ -10,10 +10,12 @@ mod context;
 mod discovery;
 mod entry;
 mod evict;
+mod history;
 mod pod_control;
 mod service_pods;
 
 mod clusterrole_aggregation;
+mod daemonset;
 mod deployment;
 mod endpoints;
 mod endpointslice;
@@ -27,6 +29,7 @@ mod replication_controller;
 mod root_ca;
 mod service_lb;
 mod serviceaccount;
+mod statefulset;
 mod taint_eviction;
 mod ttl_after_finished;
 
@@ -49,6 +52,8 @@ pub static CONTROLLERS: &[Entry] = &[
     garbage_collector::ENTRY,
     replication_controller::ENTRY,
     job::ENTRY,
+    daemonset::ENTRY,
+    statefulset::ENTRY,
     ttl_after_finished::ENTRY,
     clusterrole_aggregation::ENTRY,
 ];

@@ -101,28 +101,41 @@ impl PodControl<'_> {
         outcomes.into_iter().collect()
     }
 
-    /// Deletes this very pod; another of its name is left alone.
+    /// Deletes this very pod and says so; another of its name is left alone.
     pub(crate) async fn delete(&self, pod: &Pod) -> Result<(), kube::Error> {
-        let api = Api::<Pod>::namespaced(self.client.clone(), &self.owner_key.namespace);
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let params = DeleteParams::default()
-            .preconditions(Preconditions { uid: Some(uid_of(pod).to_owned()), resource_version: None });
-        match api.delete(name, &params).await {
-            Ok(_) => {
-                self.written.deleted(self.owner_key, pod);
+        match self.delete_quietly(pod).await {
+            Ok(true) => {
                 let message = format!("Deleted pod: {name}");
                 self.recorder.event(self.owner, EventKind::Normal, "SuccessfulDelete", message);
                 Ok(())
             }
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-                self.written.deleted(self.owner_key, pod);
-                Ok(())
-            }
+            Ok(false) => Ok(()),
             Err(error) => {
                 let message = format!("Error deleting: {}", message_of(&error));
                 self.recorder.event(self.owner, EventKind::Warning, "FailedDelete", message);
                 Err(error)
             }
+        }
+    }
+
+    /// Like [`PodControl::delete`], without an event. Whether it was there to be deleted.
+    pub(crate) async fn delete_quietly(&self, pod: &Pod) -> Result<bool, kube::Error> {
+        let api = Api::<Pod>::namespaced(self.client.clone(), &self.owner_key.namespace);
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let params = DeleteParams::default()
+            .preconditions(Preconditions { uid: Some(uid_of(pod).to_owned()), resource_version: None });
+        let outcome = api.delete(name, &params).await;
+        match outcome {
+            Ok(_) => {
+                self.written.deleted(self.owner_key, pod);
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+                self.written.deleted(self.owner_key, pod);
+                Ok(false)
+            }
+            Err(error) => Err(error),
         }
     }
 }

@@ -17,19 +17,19 @@ use test_cluster::TestCluster;
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Harness {
-    pub cluster: TestCluster,
-    pub caches: Caches,
-    pub client: Client,
+pub(crate) struct Harness {
+    pub(crate) cluster: TestCluster,
+    pub(crate) caches: Caches,
+    pub(crate) client: Client,
 }
 
 impl Harness {
     /// All controllers, and a node `node` that runs what is created.
-    pub async fn start() -> anyhow::Result<Self> {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
         Self::start_with(Options { root_ca: "PEM".to_owned(), ..Options::default() }).await
     }
 
-    pub async fn start_with(options: Options) -> anyhow::Result<Self> {
+    pub(crate) async fn start_with(options: Options) -> anyhow::Result<Self> {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
@@ -48,7 +48,7 @@ impl Harness {
     }
 
     /// Adds a ready node whose kubelet binds and runs every pod that waits, and lets go those being deleted.
-    pub async fn add_node(&self, name: &'static str) -> anyhow::Result<()> {
+    pub(crate) async fn add_node(&self, name: &'static str) -> anyhow::Result<()> {
         let node: Node = serde_json::from_value(json!({"metadata": {"name": name}}))?;
         let nodes = Api::<Node>::all(self.client.clone());
         nodes.create(&PostParams::default(), &node).await?;
@@ -73,7 +73,7 @@ impl Harness {
         Ok(())
     }
 
-    pub async fn create<K>(&self, namespace: &str, value: Value) -> anyhow::Result<K>
+    pub(crate) async fn create<K>(&self, namespace: &str, value: Value) -> anyhow::Result<K>
     where
         K: Object + Debug + serde::Serialize + kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
@@ -81,7 +81,7 @@ impl Harness {
         Ok(api.create(&PostParams::default(), &serde_json::from_value(value)?).await?)
     }
 
-    pub async fn create_cluster<K>(&self, value: Value) -> anyhow::Result<K>
+    pub(crate) async fn create_cluster<K>(&self, value: Value) -> anyhow::Result<K>
     where
         K: Object + Debug + serde::Serialize + kube::Resource<Scope = ClusterResourceScope, DynamicType = ()>,
     {
@@ -89,7 +89,7 @@ impl Harness {
         Ok(api.create(&PostParams::default(), &serde_json::from_value(value)?).await?)
     }
 
-    pub async fn patch<K>(&self, namespace: &str, name: &str, patch: Value) -> anyhow::Result<K>
+    pub(crate) async fn patch<K>(&self, namespace: &str, name: &str, patch: Value) -> anyhow::Result<K>
     where
         K: Object + Debug + kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
@@ -97,7 +97,7 @@ impl Harness {
         Ok(api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
     }
 
-    pub async fn delete<K>(&self, namespace: &str, name: &str, params: DeleteParams) -> anyhow::Result<()>
+    pub(crate) async fn delete<K>(&self, namespace: &str, name: &str, params: DeleteParams) -> anyhow::Result<()>
     where
         K: Object + Debug + kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
@@ -105,7 +105,7 @@ impl Harness {
         Ok(())
     }
 
-    pub fn cache<K>(&self) -> Cache<K>
+    pub(crate) fn cache<K>(&self) -> Cache<K>
     where
         K: Object + k8s_openapi::Resource + kube::Resource<DynamicType = ()>,
     {
@@ -113,7 +113,12 @@ impl Harness {
     }
 
     /// Waits for a fact about one object; fails with its last state.
-    pub async fn wait<K>(&self, namespace: &str, name: &str, holds: impl Fn(Option<&K>) -> bool) -> Option<Arc<K>>
+    pub(crate) async fn wait<K>(
+        &self,
+        namespace: &str,
+        name: &str,
+        holds: impl Fn(Option<&K>) -> bool,
+    ) -> Option<Arc<K>>
     where
         K: Object + Debug + k8s_openapi::Resource + kube::Resource<DynamicType = ()>,
     {
@@ -128,7 +133,7 @@ impl Harness {
     }
 
     /// Waits for a fact about all objects of a namespace; fails with the last state.
-    pub async fn wait_all<K>(&self, namespace: &str, holds: impl Fn(&[Arc<K>]) -> bool) -> Vec<Arc<K>>
+    pub(crate) async fn wait_all<K>(&self, namespace: &str, holds: impl Fn(&[Arc<K>]) -> bool) -> Vec<Arc<K>>
     where
         K: Object + Debug + k8s_openapi::Resource + kube::Resource<DynamicType = ()>,
     {

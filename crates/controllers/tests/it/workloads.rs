@@ -1,7 +1,7 @@
 //! Deployments, their pods and the endpoints of their services; jobs.
 
 use api::{
-    apps::v1::{Deployment, ReplicaSet},
+    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
     batch::v1::Job,
     core::v1::{Endpoints, Event, Pod, Service},
     discovery::v1::EndpointSlice,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::Harness;
 
-pub fn deployment(name: &str, replicas: i32, image: &str) -> Value {
+pub(crate) fn deployment(name: &str, replicas: i32, image: &str) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
         "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}},
@@ -26,7 +26,7 @@ fn condition(deployment: &Deployment, kind: &str) -> Option<(String, String)> {
     Some((condition.status.clone(), condition.reason.clone().unwrap_or_default()))
 }
 
-pub fn is_complete(deployment: &Deployment, replicas: i32) -> bool {
+pub(crate) fn is_complete(deployment: &Deployment, replicas: i32) -> bool {
     let status = deployment.status.clone().unwrap_or_default();
     status.observed_generation == deployment.metadata.generation
         && status.updated_replicas.unwrap_or(0) == replicas
@@ -150,5 +150,65 @@ async fn a_job_completes_and_its_pods_are_let_go() -> anyhow::Result<()> {
             pods.len() == 3 && pods.iter().all(|pod| pod.metadata.finalizers.as_ref().is_none_or(Vec::is_empty))
         })
         .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_set_follows_its_nodes_and_rolls_out() -> anyhow::Result<()> {
+    let harness = Harness::start().await?;
+    harness.add_node("one").await?;
+    harness.add_node("two").await?;
+    let daemon = |image: &str| {
+        json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent"}, "spec": {
+            "selector": {"matchLabels": {"app": "agent"}},
+            "template": {"metadata": {"labels": {"app": "agent"}},
+                "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": image}]}}}})
+    };
+    harness.create::<DaemonSet>("default", daemon("a:1")).await?;
+    let runs = |set: Option<&DaemonSet>, generation: i64| {
+        let status = set.and_then(|set| set.status.clone()).unwrap_or_default();
+        status.observed_generation == Some(generation)
+            && status.desired_number_scheduled == 2
+            && status.updated_number_scheduled == Some(2)
+            && status.number_available == Some(2)
+    };
+    harness.wait::<DaemonSet>("default", "agent", |set| runs(set, 1)).await;
+    harness.patch::<DaemonSet>("default", "agent", daemon("a:2")).await?;
+    harness.wait::<DaemonSet>("default", "agent", |set| runs(set, 2)).await;
+    let pods = harness.cache::<Pod>().list_namespace("default");
+    assert!(
+        pods.iter().all(|pod| pod.spec.as_ref().is_some_and(|spec| spec.containers[0].image.as_deref() == Some("a:2")))
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stateful_set_is_made_in_order_and_rolls_out() -> anyhow::Result<()> {
+    let harness = Harness::start().await?;
+    harness.add_node("node").await?;
+    let set = |image: &str| {
+        json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": {
+            "replicas": 3, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
+            "template": {"metadata": {"labels": {"app": "db"}},
+                "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": image}]}}}})
+    };
+    harness.create::<StatefulSet>("default", set("a:1")).await?;
+    let runs = |set: Option<&StatefulSet>, generation: i64| {
+        let status = set.and_then(|set| set.status.clone()).unwrap_or_default();
+        status.observed_generation == Some(generation)
+            && status.updated_replicas == Some(3)
+            && status.ready_replicas == Some(3)
+            && status.current_revision == status.update_revision
+    };
+    harness.wait::<StatefulSet>("default", "db", |set| runs(set, 1)).await;
+    let names: Vec<_> = harness
+        .cache::<Pod>()
+        .list_namespace("default")
+        .iter()
+        .map(|pod| pod.metadata.name.clone().unwrap_or_default())
+        .collect();
+    assert_eq!(names, ["db-0", "db-1", "db-2"]);
+    harness.patch::<StatefulSet>("default", "db", set("a:2")).await?;
+    harness.wait::<StatefulSet>("default", "db", |set| runs(set, 2)).await;
     Ok(())
 }
