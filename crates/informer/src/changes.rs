@@ -19,7 +19,8 @@ use crate::{Object, uid_of};
 pub struct Change<K> {
     /// Namespace and name.
     pub key: ObjectKey,
-    /// The object as the subscriber knew it; `None`: it did not exist.
+    /// The object as the subscriber was last told of it; `None`: it did not exist. Of one that came and went since,
+    /// the last state: a deletion may be the first that is heard of an object.
     pub old: Option<Arc<K>>,
     /// The object now; `None`: it is gone.
     pub new: Option<Arc<K>>,
@@ -119,11 +120,12 @@ impl<K> Pending<K> {
     pub(crate) fn push(&self, key: &ObjectKey, old: Option<Arc<K>>, new: Option<Arc<K>>) {
         let mut coalesced = self.coalesced.lock();
         if let Some(entry) = coalesced.changes.get_mut(key) {
-            entry.1 = new;
-            if entry.0.is_none() && entry.1.is_none() {
-                // Came and went unseen: there is nothing to tell.
-                coalesced.changes.remove(key);
+            if entry.0.is_none() && new.is_none() {
+                // Came and went unread. It is told as a deletion all the same: the subscriber may have acted on what
+                // it saw in the cache itself.
+                entry.0 = old;
             }
+            entry.1 = new;
         } else {
             coalesced.order.push_back(key.clone());
             coalesced.changes.insert(key.clone(), (old, new));

@@ -171,13 +171,9 @@ impl Work<'_> {
 
     fn new_pod(&self, ordinal: i32) -> Pod {
         let revisions = self.view.revisions;
-        // What the rollout has not reached is made anew as it was. Upstream: `isCurrentRevisionNeeded`.
-        let not_reached = if self.partition > 0 {
-            self.partition
-        } else {
-            self.view.set.status.as_ref().and_then(|status| status.current_replicas).unwrap_or(0)
-        };
-        let (template, name) = if ordinal - self.first < not_reached && !is_on_delete(self.view.set) {
+        // Those below the partition are made anew as they were, while a rollout is held there.
+        let held = ordinal - self.first < self.partition;
+        let (template, name) = if held && !is_on_delete(self.view.set) {
             (&revisions.current_template, &revisions.current)
         } else {
             (&revisions.update_template, &revisions.update)

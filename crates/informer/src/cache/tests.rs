@@ -49,7 +49,7 @@ fn unread_changes_of_one_object_are_coalesced() {
     cache.apply(&key, Some(config_map("a", "x", 3)), 3);
     cache.apply(&ObjectKey::new("a", "brief"), Some(config_map("a", "brief", 4)), 4);
     cache.apply(&ObjectKey::new("a", "brief"), None, 5);
-    assert_eq!(told(&mut changes), ["a/x 1->3"]);
+    assert_eq!(told(&mut changes), ["a/x 1->3", "a/brief 4->-"]);
 }
 
 #[test]
