@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use test_cluster::TestCluster;
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) struct Harness {
     pub(crate) cluster: TestCluster,
