@@ -193,7 +193,7 @@ async fn serve(
         Err(error) => {
             let status = failure(&format!("error executing command in container: {error}"));
             socket.send(codec.encode(ERROR, &result_bytes(codec, &status))).await?;
-            socket.close(None).await?;
+            socket.close(Some(upgrade::normal_closure())).await?;
             Ok(())
         }
     }
@@ -270,6 +270,7 @@ async fn pump(socket: Socket, codec: Codec, session: Session, kind: &Kind) -> Re
         }
         let status = kind.result(code);
         sink.send(codec.encode(ERROR, &result_bytes(codec, &status))).await?;
+        sink.send(Message::Close(Some(upgrade::normal_closure()))).await?;
         sink.close().await?;
         Ok::<(), SessionError>(())
     };

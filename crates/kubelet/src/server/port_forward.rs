@@ -202,6 +202,7 @@ async fn serve(
         while let Some(message) = messages.recv().await {
             sink.send(message).await?;
         }
+        sink.send(Message::Close(Some(upgrade::normal_closure()))).await?;
         sink.close().await?;
         Ok::<(), ForwardError>(())
     };

@@ -10,7 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 use super::{Body, Refused, full, refuse};
 
@@ -113,6 +115,11 @@ impl Pending {
     }
 }
 
+/// The farewell of a session that ended as it should; clients take a close without a code for a broken connection.
+pub(super) fn normal_closure() -> CloseFrame {
+    CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::from_static("") }
+}
+
 /// A byte stream carried in a WebSocket's binary messages. Moves bytes for as long as it is polled.
 pub(super) fn tunnel(socket: Socket) -> (DuplexStream, impl Future<Output = ()> + Send) {
     let (outer, inner) = tokio::io::duplex(TUNNEL_BUFFER);
@@ -136,6 +143,8 @@ pub(super) fn tunnel(socket: Socket) -> (DuplexStream, impl Future<Output = ()> 
                     break;
                 }
             }
+            // A client that has gone needs no farewell.
+            let _gone = sink.send(Message::Close(Some(normal_closure()))).await;
             let _closed = sink.close().await;
         };
         tokio::join!(inbound, outbound);
