@@ -7,9 +7,7 @@ SHELL := /bin/bash
 
 DATA_DIR ?= /var/lib/tiphys-demo
 KUBECONFIG_FILE ?= $(CURDIR)/target/demo/kubeconfig
-BINARY := target/release/tiphys
-export LIBSECCOMP_LINK_TYPE ?= static
-export LIBSECCOMP_LIB_PATH ?= /usr/lib/x86_64-linux-gnu
+BINARY := target/x86_64-unknown-linux-gnu/release/tiphys
 
 .PHONY: up down test setup build
 
@@ -17,7 +15,7 @@ setup:
 	@scripts/setup
 
 build: setup
-	@cargo build --release --locked -p tiphys
+	@cargo xtask dist
 
 up: build
 	@$(BINARY) demo up --data-dir "$(DATA_DIR)" --write-kubeconfig "$(KUBECONFIG_FILE)" --examples examples

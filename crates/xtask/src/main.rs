@@ -2,6 +2,7 @@
 
 mod ci;
 mod codegen;
+mod dist;
 mod process;
 mod tidy;
 mod where_is;
@@ -19,6 +20,8 @@ struct Arguments {
 enum Command {
     /// Run everything that continuous integration runs
     Ci,
+    /// Build the binary that is given away: static, small
+    Dist,
     /// Check what the compiler does not: layers, module headers, sizes, generated files
     Tidy,
     /// Write the generated files from their sources
@@ -44,6 +47,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Ci => ci::run(),
+        Command::Dist => dist::run(),
         Command::Tidy => tidy::run(),
         Command::Codegen { check } => codegen::run(check),
         Command::Where { kind } => where_is::run(&kind),
