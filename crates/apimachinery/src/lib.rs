@@ -5,6 +5,7 @@
 
 pub mod field;
 pub mod fields;
+pub mod json;
 pub mod key;
 pub mod labels;
 pub mod names;

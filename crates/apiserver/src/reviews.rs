@@ -38,7 +38,7 @@ impl Resource for Review {
     }
 
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, serde_json::Error> {
-        serde_json::from_slice::<DynamicObject>(json).map(|object| Box::new(object) as Box<dyn AnyObject>)
+        apimachinery::json::from_bytes::<DynamicObject>(json).map(|object| Box::new(object) as Box<dyn AnyObject>)
     }
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn resources(
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(call: &ActionCall<'_>, kind: &str, version: &str) -> Result<T, ApiError> {
-    serde_json::from_slice(&call.body).map_err(|error| {
+    apimachinery::json::from_bytes(&call.body).map_err(|error| {
         ApiError::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"))
     })
 }

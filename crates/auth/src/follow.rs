@@ -100,5 +100,5 @@ fn load<T: Object>(
 
 /// What cannot be read grants nothing.
 fn decode<T: Object>(bytes: &[u8]) -> Option<T> {
-    serde_json::from_slice(bytes).inspect_err(|error| error!(%error, "stored object does not decode")).ok()
+    apimachinery::json::from_bytes(bytes).inspect_err(|error| error!(%error, "stored object does not decode")).ok()
 }

@@ -52,7 +52,7 @@ impl<'de> Deserialize<'de> for DynamicObject {
             // Through bytes, so that ObjectMeta has one deserialiser form in the whole program.
             Some(metadata) => {
                 let bytes = serde_json::to_vec(&metadata).map_err(D::Error::custom)?;
-                serde_json::from_slice(&bytes).map_err(D::Error::custom)?
+                apimachinery::json::from_bytes(&bytes).map_err(D::Error::custom)?
             }
         };
         Ok(Self { api_version, kind, metadata, fields })

@@ -99,7 +99,7 @@ impl Resource for Plain {
     }
 
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, serde_json::Error> {
-        let mut object: DynamicObject = serde_json::from_slice(json)?;
+        let mut object: DynamicObject = apimachinery::json::from_bytes(json)?;
         object.api_version = self.info.api_version();
         object.kind = self.info.kind.to_owned();
         Ok(Box::new(object))

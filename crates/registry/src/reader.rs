@@ -41,7 +41,7 @@ impl Reader {
 }
 
 fn decode<T: Object>(bytes: &[u8]) -> Option<T> {
-    match serde_json::from_slice(bytes) {
+    match apimachinery::json::from_bytes(bytes) {
         Ok(object) => Some(object),
         Err(error) => {
             tracing::error!(%error, "stored object does not decode");

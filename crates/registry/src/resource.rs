@@ -254,7 +254,7 @@ impl<S: Strategy> Resource for S {
     }
 
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, serde_json::Error> {
-        serde_json::from_slice::<S::Object>(json).map(|object| Box::new(object) as Box<dyn AnyObject>)
+        apimachinery::json::from_bytes::<S::Object>(json).map(|object| Box::new(object) as Box<dyn AnyObject>)
     }
 
     fn set_defaults(&self, object: &mut dyn AnyObject) {

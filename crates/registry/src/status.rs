@@ -1,5 +1,6 @@
 //! The general form of "only the status may change": for kinds that do not do it with field moves.
 
+use apimachinery::json;
 use serde_json::Value;
 
 use crate::Object;
@@ -7,17 +8,15 @@ use crate::Object;
 /// Makes `new` be `old` with `new`'s status, resource version and managed fields.
 pub fn keep_all_but_status<T: Object>(new: &mut T, old: &T) {
     let resource_version = new.metadata().resource_version.clone();
-    let status = serde_json::to_value(&*new).ok().and_then(|mut value| value.get_mut("status").map(Value::take));
-    let Ok(mut kept) = serde_json::to_value(old) else { return };
+    let status = json::to_value(&*new).ok().and_then(|mut value| value.get_mut("status").map(Value::take));
+    let Ok(mut kept) = json::to_value(old) else { return };
     if let Some(fields) = kept.as_object_mut() {
         match status {
             Some(status) => fields.insert("status".to_owned(), status),
             None => fields.remove("status"),
         };
     }
-    // One deserialiser form for every kind: through bytes.
-    let Ok(bytes) = serde_json::to_vec(&kept) else { return };
-    match serde_json::from_slice::<T>(&bytes) {
+    match json::from_value::<T>(&kept) {
         Ok(merged) => *new = merged,
         Err(error) => {
             // Both halves came from typed objects, so this cannot be the client's doing.

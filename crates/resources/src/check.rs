@@ -65,7 +65,7 @@ impl Report for ErrorList {
 }
 
 fn json(value: impl Serialize) -> Value {
-    serde_json::to_value(value).unwrap_or_default()
+    apimachinery::json::to_value(&value).unwrap_or_default()
 }
 
 /// Each message of a check as an `Invalid` error.

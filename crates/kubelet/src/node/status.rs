@@ -122,7 +122,7 @@ impl Keeper {
         if self.written.as_ref().is_some_and(|(written, at)| *written == wanted && !due(at)) {
             return Ok(());
         }
-        let mut patch = serde_json::to_value(&status).map_err(kube::Error::SerdeError)?;
+        let mut patch = apimachinery::json::to_value(&status).map_err(kube::Error::SerdeError)?;
         if let Some(Value::Array(addresses)) = patch.get_mut("addresses") {
             // Merged by type otherwise, and there can be several of one type.
             addresses.insert(0, json!({"$patch": "replace"}));
@@ -208,7 +208,7 @@ fn labels(config: &Config) -> BTreeMap<String, String> {
 
 /// A status without heartbeats, which alone are no reason to write.
 fn comparable(status: &NodeStatus) -> Value {
-    let mut value = serde_json::to_value(status).unwrap_or_default();
+    let mut value = apimachinery::json::to_value(status).unwrap_or_default();
     for condition in value.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(fields) = condition.as_object_mut() {
             fields.remove("lastHeartbeatTime");

@@ -153,7 +153,7 @@ async fn set_up_one(cx: &VolumeCx<'_>, pod: &Pod, volume: &Volume, done: &mut Po
 }
 
 fn kind_of(volume: &Volume) -> String {
-    let text = serde_json::to_value(volume).ok();
+    let text = apimachinery::json::to_value(volume).ok();
     let kind = text
         .as_ref()
         .and_then(|value| value.as_object())

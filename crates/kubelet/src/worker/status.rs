@@ -147,7 +147,7 @@ impl Publisher {
 }
 
 fn to_value(status: Option<&PodStatus>) -> Value {
-    status.and_then(|status| serde_json::to_value(status).ok()).unwrap_or(Value::Null)
+    status.and_then(|status| apimachinery::json::to_value(status).ok()).unwrap_or(Value::Null)
 }
 
 /// A strategic merge patch of the fields that differ; conditions are merged by type, so that those of others stay.

@@ -172,7 +172,7 @@ fn validate_owner_references(references: &[OwnerReference], path: &Path) -> Erro
             match controller {
                 Some(first) => errors.push(Error::invalid(
                     path,
-                    serde_json::to_value(references).unwrap_or_default(),
+                    apimachinery::json::to_value(references).unwrap_or_default(),
                     format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {}",
                         reference.name

@@ -38,7 +38,7 @@ impl Registry {
             let new = match (&given, &change) {
                 (Some(given), _) => given.clone(),
                 (None, ScaleChange::Patch(change)) => {
-                    let value = serde_json::to_value(scale_of(kind, object)?).map_err(ApiError::internal)?;
+                    let value = apimachinery::json::to_value(&scale_of(kind, object)?).map_err(ApiError::internal)?;
                     let patched = patch::apply(&scale_kind(), change, value)?;
                     decode(&serde_json::to_vec(&patched).map_err(ApiError::internal)?)?
                 }
@@ -93,7 +93,7 @@ fn validate(name: &str, scale: &Scale) -> Result<(), ApiError> {
 }
 
 fn decode(json: &[u8]) -> Result<Scale, ApiError> {
-    serde_json::from_slice(json).map_err(|error| {
+    apimachinery::json::from_bytes(json).map_err(|error| {
         ApiError::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {error}"))
     })
 }

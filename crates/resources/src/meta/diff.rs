@@ -22,7 +22,7 @@ pub(crate) fn lines<T: Serialize>(old: &T, new: &T) -> String {
 }
 
 fn json<T: Serialize>(value: &T) -> Value {
-    serde_json::to_value(value).unwrap_or_default()
+    apimachinery::json::to_value(value).unwrap_or_default()
 }
 
 fn walk(path: &str, old: Option<&Value>, new: Option<&Value>, lines: &mut Vec<String>) {
