@@ -1,5 +1,6 @@
 //! What a node's Service rules are called and what they assume.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -27,6 +28,9 @@ pub struct Config {
     pub masquerade_mark: u32,
     /// Whether `spec.externalIPs` is honoured.
     pub external_ips: bool,
+    /// TCP ports on which the node itself has to stay reachable, such as the API server's: no Service takes them on
+    /// the node's own addresses.
+    pub reserved_ports: BTreeSet<u16>,
     /// Where health checks of load balancers are answered.
     pub health_check_address: IpAddr,
     /// Links on which loopback addresses are routed, so that `localhost` leads to what is behind them; `all` is every
@@ -47,6 +51,7 @@ impl Config {
             masquerade_all: false,
             masquerade_mark: 1 << 14,
             external_ips: false,
+            reserved_ports: BTreeSet::new(),
             health_check_address: IpAddr::from([0, 0, 0, 0]),
             loopback_links: vec!["all".to_owned()],
         }

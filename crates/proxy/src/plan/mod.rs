@@ -137,13 +137,18 @@ impl Planner<'_> {
         for address in &view.cluster_ips {
             self.front(*address, internal);
         }
-        for address in view.external_ips.iter().chain(&view.load_balancer_ips) {
-            self.front(*address, external);
+        let reserved = self.is_reserved();
+        let on_node = |address: &IpAddr| self.config.node_addresses.contains(address);
+        let outside = view.external_ips.iter().chain(&view.load_balancer_ips);
+        let free: Vec<IpAddr> = outside.copied().filter(|address| !(reserved && on_node(address))).collect();
+        let is_localhost = !self.ipv6 && view.load_balancer_ips.iter().any(|address| !reserved && on_node(address));
+        for address in free {
+            self.front(address, external);
         }
         for address in &view.load_balancer_ips {
             self.firewall(*address);
         }
-        if !self.ipv6 && view.load_balancer_ips.iter().any(|address| self.config.node_addresses.contains(address)) {
+        if is_localhost {
             // The node is the load balancer: its own users say `localhost`.
             self.front(Ipv4Addr::LOCALHOST.into(), external);
         }
@@ -154,6 +159,11 @@ impl Planner<'_> {
             self.answer(Front { ipv6: self.ipv6, node_port: true }, key, external);
             self.udp(UdpFront { address: None, port });
         }
+    }
+
+    /// The node keeps the port on its own addresses.
+    fn is_reserved(&self) -> bool {
+        self.port.protocol == Protocol::Tcp && self.config.reserved_ports.contains(&self.port.port)
     }
 
     /// How traffic to a cluster IP is answered.

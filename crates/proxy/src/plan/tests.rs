@@ -189,6 +189,17 @@ fn a_load_balancer_on_this_node() {
     );
 }
 
+/// Nobody locks the node's owner out.
+#[test]
+fn a_port_that_the_node_needs() {
+    let spec = json!({ "type": "LoadBalancer", "ports": [{ "name": "http", "port": 6443 }] });
+    let view = view(spec, &["192.0.2.1", "203.0.113.1"], &["10.42.0.2"]);
+    let config = Config { reserved_ports: [6443].into(), ..config() };
+    let fronts = plan(&view, &config, None).entries.into_keys().filter(|entry| entry.set.kind == SetKind::Fronts);
+    let fronts: Vec<String> = fronts.map(|entry| read(entry.set, entry.key.bytes())).collect();
+    assert_eq!(fronts, ["10.43.0.10:6443/6", "203.0.113.1:6443/6"]);
+}
+
 #[test]
 fn external_policy_local_without_endpoints_here() {
     let spec = json!({
