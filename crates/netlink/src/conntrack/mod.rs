@@ -162,5 +162,11 @@ fn parse_tuple(tuple: Attribute<'_>) -> Option<Tuple> {
     })
 }
 
+/// For the test that everything can be read.
+#[cfg(test)]
+pub(crate) fn read_noise(bytes: &[u8]) {
+    let _ = parse(bytes);
+}
+
 #[cfg(test)]
 mod tests;

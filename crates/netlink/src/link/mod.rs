@@ -10,7 +10,7 @@ mod tunnel;
 use std::net::IpAddr;
 
 use crate::socket::{Error, Requests, Socket};
-use crate::wire::{self, Writer};
+use crate::wire;
 
 pub use requests::{Peer, Route};
 pub use tunnel::Vxlan;
@@ -81,18 +81,14 @@ pub async fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>, Error
 
 /// All links of the socket's namespace.
 pub async fn list(socket: &mut Socket) -> Result<Vec<Link>, Error> {
-    let mut links = Vec::new();
-    let header = |writer: &mut Writer| writer.raw(&link_header(0, 0, 0));
-    socket.dump(RTM_GETLINK, "list links", header, |_, payload| links.extend(parse_link(payload))).await?;
-    Ok(links)
+    let payloads = socket.collect(RTM_GETLINK, "list links", |writer| writer.raw(&link_header(0, 0, 0))).await?;
+    Ok(payloads.iter().filter_map(|payload| parse_link(payload)).collect())
 }
 
 /// All addresses of the socket's namespace, both families.
 pub async fn addresses(socket: &mut Socket) -> Result<Vec<Address>, Error> {
-    let mut addresses = Vec::new();
-    let header = |writer: &mut Writer| writer.raw(&[0; 8]);
-    socket.dump(RTM_GETADDR, "list addresses", header, |_, payload| addresses.extend(parse_address(payload))).await?;
-    Ok(addresses)
+    let payloads = socket.collect(RTM_GETADDR, "list addresses", |writer| writer.raw(&[0; 8])).await?;
+    Ok(payloads.iter().filter_map(|payload| parse_address(payload)).collect())
 }
 
 /// `struct ifinfomsg`.
@@ -152,6 +148,12 @@ pub(crate) fn family(address: IpAddr) -> u8 {
         IpAddr::V4(_) => 2,
         IpAddr::V6(_) => 10,
     }
+}
+
+/// For the test that everything can be read.
+#[cfg(test)]
+pub(crate) fn read_noise(bytes: &[u8]) {
+    let _ = (parse_link(bytes), parse_address(bytes));
 }
 
 #[cfg(test)]

@@ -26,38 +26,30 @@ pub struct ListedSet {
 
 /// Lists the table; one that does not exist has nothing.
 pub async fn list(socket: &mut Socket, table: &Table) -> Result<Listed, Error> {
-    let mut listed = Listed::default();
     let ask = |writer: &mut Writer| {
         writer.raw(&[table.family.number(), 0, 0, 0]);
         writer.string(1, &table.name);
     };
-    let ours = |payload: &[u8]| {
-        let body = payload.get(4..).unwrap_or_default();
-        wire::find(body, 1).is_some_and(|name| name.string() == table.name)
+    // The kernel may list what is in other tables too.
+    let ours = |payload: &Vec<u8>| {
+        let body = payload.get(4..)?;
+        (wire::find(body, 1)?.string() == table.name).then(|| body.to_vec())
     };
-    let chains = socket
-        .dump(GET_CHAIN, "list chains", ask, |_, payload| {
-            if ours(payload) {
-                listed.chains.extend(wire::find(&payload[4..], 3).map(|name| name.string().into_owned()));
-            }
-        })
-        .await;
-    absent_is_empty(chains)?;
-    let sets = socket
-        .dump(GET_SET, "list sets", ask, |_, payload| {
-            if !ours(payload) {
-                return;
-            }
-            let number = |kind| wire::find(&payload[4..], kind).and_then(|found| found.be32()).unwrap_or_default();
-            listed.sets.extend(wire::find(&payload[4..], 2).map(|name| ListedSet {
-                name: name.string().into_owned(),
-                flags: number(3),
-                key_length: number(5),
-                data_length: number(7),
-            }));
-        })
-        .await;
-    absent_is_empty(sets)?;
+    let mut listed = Listed::default();
+    let chains = absent_is_empty(socket.collect(GET_CHAIN, "list chains", ask).await)?;
+    for chain in chains.iter().filter_map(ours) {
+        listed.chains.extend(wire::find(&chain, 3).map(|name| name.string().into_owned()));
+    }
+    let sets = absent_is_empty(socket.collect(GET_SET, "list sets", ask).await)?;
+    for set in sets.iter().filter_map(ours) {
+        let number = |kind| wire::find(&set, kind).and_then(|found| found.be32()).unwrap_or_default();
+        listed.sets.extend(wire::find(&set, 2).map(|name| ListedSet {
+            name: name.string().into_owned(),
+            flags: number(3),
+            key_length: number(5),
+            data_length: number(7),
+        }));
+    }
     Ok(listed)
 }
 
@@ -81,9 +73,9 @@ pub async fn elements(socket: &mut Socket, table: &Table, map: &str) -> Result<V
     Ok(elements)
 }
 
-fn absent_is_empty(result: Result<(), Error>) -> Result<(), Error> {
+fn absent_is_empty(result: Result<Vec<Vec<u8>>, Error>) -> Result<Vec<Vec<u8>>, Error> {
     match result {
-        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
         other => other,
     }
 }

@@ -144,6 +144,8 @@ impl Monitor {
     }
 }
 
+/// Tries of a dump that other processes' changes run into.
+const DUMP_TRIES: usize = 16;
 /// Large enough for any datagram of a dump.
 const RECEIVE_BUFFER: usize = 64 * 1024;
 
@@ -201,14 +203,41 @@ impl Socket {
         failure.map_or(Ok(replies), Err)
     }
 
-    /// Runs one dump; `each` sees every message of it.
+    /// Runs one dump; `each` sees every message of it as it comes. What changes meanwhile may be missed or seen twice.
     pub async fn dump(
         &mut self,
         kind: u16,
         operation: &str,
         fill: impl FnOnce(&mut Writer),
-        mut each: impl FnMut(u16, &[u8]),
+        each: impl FnMut(u16, &[u8]),
     ) -> Result<(), Error> {
+        self.dump_once(kind, operation, fill, each).await.map(|_| ())
+    }
+
+    /// Runs a dump until nothing changed under it; answers the messages' payloads.
+    pub(crate) async fn collect(
+        &mut self,
+        kind: u16,
+        operation: &str,
+        fill: impl Fn(&mut Writer),
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        for _ in 0..DUMP_TRIES {
+            let mut payloads = Vec::new();
+            if self.dump_once(kind, operation, &fill, |_, payload| payloads.push(payload.to_vec())).await? {
+                return Ok(payloads);
+            }
+        }
+        Err(Error::Refused { operation: operation.to_owned(), errno: libc::EINTR, detail: None })
+    }
+
+    /// Whether the dump shows one state of things.
+    async fn dump_once(
+        &mut self,
+        kind: u16,
+        operation: &str,
+        fill: impl FnOnce(&mut Writer),
+        mut each: impl FnMut(u16, &[u8]),
+    ) -> Result<bool, Error> {
         let mut writer = Writer::new();
         let mark = writer.message(kind, flags::REQUEST | flags::DUMP);
         fill(&mut writer);
@@ -216,15 +245,17 @@ impl Socket {
         let sequence = self.next_sequences(1);
         writer.set_sequence(0, sequence);
         self.send(writer.bytes()).await?;
+        let mut consistent = true;
         loop {
             let length = self.receive().await?;
             for message in wire::messages(&self.buffer[..length]) {
                 if message.sequence != sequence {
                     continue;
                 }
+                consistent &= message.flags & flags::DUMP_INTERRUPTED == 0 || message.kind == NLMSG_ERROR;
                 match Answer::of(&message)? {
                     Answer::Data => each(message.kind, message.payload),
-                    Answer::Done => return Ok(()),
+                    Answer::Done => return Ok(consistent),
                     Answer::Refused { errno, detail } => {
                         return Err(Error::Refused { operation: operation.to_owned(), errno, detail });
                     }
