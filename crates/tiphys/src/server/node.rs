@@ -97,6 +97,7 @@ pub(super) async fn start(
     let services = control_plane.caches.of::<Service>();
     let mut config = names.proxy(&settings.node_name);
     config.node_addresses = vec![settings.node_ip];
+    config.reserved_ports = [arguments.secure_port, arguments.kubelet_port].into();
     let proxy = Proxy::start(config, services.clone(), control_plane.caches.of::<EndpointSlice>(), supervisor)
         .context("start the service proxy")?;
 
