@@ -257,7 +257,7 @@ pub enum ContainerEventKind {
 pub struct ContainerEvent {
     /// What happened.
     pub kind: ContainerEventKind,
-    /// The container it happened to.
+    /// The container it happened to; the sandbox itself where that has ended on its own.
     pub container_id: String,
     /// Its sandbox.
     pub sandbox_id: String,

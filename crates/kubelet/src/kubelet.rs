@@ -277,7 +277,12 @@ async fn forward_events(shared: Arc<Shared>, mut events: broadcast::Receiver<cri
             Ok(event) if event.kind == ContainerEventKind::Stopped => {
                 if let Some(entry) = shared.pods.get(&event.pod_uid) {
                     entry.mailbox.post(|letters| {
-                        letters.exited.insert(event.container_id);
+                        // As containerd does it, a sandbox that ended goes by the name of a container.
+                        if event.container_id == event.sandbox_id {
+                            letters.look_again = true;
+                        } else {
+                            letters.exited.insert(event.container_id);
+                        }
                     });
                 }
             }

@@ -174,11 +174,12 @@ impl Worker {
                 self.report_volumes(&failures);
             }
             Done::Looked { exits, sandbox_alive } => {
-                for (id, exit) in exits {
-                    self.handle(Input::Exited { id, exit });
-                }
+                // The sandbox first: what ended with it is started in a new one.
                 if !sandbox_alive {
                     self.handle(Input::SandboxDied);
+                }
+                for (id, exit) in exits {
+                    self.handle(Input::Exited { id, exit });
                 }
             }
             Done::StatusWritten(result) => {

@@ -296,11 +296,15 @@ fn read_head(path: &str, limit: usize) -> std::io::Result<String> {
 }
 
 /// Asks the runtime how a container ended.
+/// The end of a container, and whether its sandbox went with it: nothing can be started in one that is dead.
 pub(super) async fn exit(cx: Cx, id: String) -> Done {
     match cx.shared.runtime.container_status(&id).await {
         Ok(status) if status.state == ContainerState::Exited => {
-            let exit = exit_of(&cx, &status);
-            Done::Input(Input::Exited { id, exit })
+            let sandbox_alive = match &cx.sandbox {
+                Some(sandbox) => sandbox_alive(&cx, &sandbox.id).await,
+                None => true,
+            };
+            Done::Looked { exits: vec![(id, exit_of(&cx, &status))], sandbox_alive }
         }
         Ok(_) => Done::Nothing,
         Err(error) if error.is_not_found() => Done::Input(Input::Exited { id, exit: lost() }),
@@ -322,14 +326,18 @@ fn lost() -> Exit {
     }
 }
 
+async fn sandbox_alive(cx: &Cx, id: &str) -> bool {
+    match cx.shared.runtime.pod_sandbox_status(id).await {
+        Ok(status) => status.state == PodSandboxState::Ready,
+        Err(error) => !error.is_not_found(),
+    }
+}
+
 /// Compares with the runtime after events may have been missed.
 pub(super) async fn look(cx: Cx, sandbox: Option<String>) -> Done {
     let Some(sandbox) = sandbox else { return Done::Nothing };
     let runtime = &cx.shared.runtime;
-    let sandbox_alive = match runtime.pod_sandbox_status(&sandbox).await {
-        Ok(status) => status.state == PodSandboxState::Ready,
-        Err(error) => !error.is_not_found(),
-    };
+    let sandbox_alive = sandbox_alive(&cx, &sandbox).await;
     let filter = cri::ContainerFilter { sandbox_id: Some(sandbox), ..cri::ContainerFilter::default() };
     let exits = match runtime.list_containers(&filter).await {
         Ok(list) => list

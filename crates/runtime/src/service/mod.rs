@@ -141,6 +141,16 @@ impl Runtime {
                 self.container_ended(&container, code, at);
             }
         }
+        let pod_uid = sandbox.record.lock().config.metadata.uid.clone();
+        let event = ContainerEvent {
+            kind: ContainerEventKind::Stopped,
+            container_id: sandbox_id.to_owned(),
+            sandbox_id: sandbox_id.to_owned(),
+            pod_uid,
+            at: record::now(),
+        };
+        // Nobody listening is fine.
+        drop(self.shared.events.send(event));
         tracing::warn!(sandbox = sandbox_id, "the pod's monitor has died");
     }
 
