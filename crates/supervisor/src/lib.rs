@@ -61,9 +61,15 @@ impl Supervisor {
         self.inner.shutdown.is_cancelled()
     }
 
-    /// Resolves when a component has panicked; the owner of the process then shuts down with an error.
+    /// Resolves when a component has panicked or said that it cannot go on; the owner of the process then shuts down with an error.
     pub async fn failed(&self) {
         self.inner.failed.cancelled().await;
+    }
+
+    /// Says that the process cannot go on, for a reason that is no panic; `why` is logged.
+    pub fn fail(&self, why: &'static str) {
+        error!(why, "the process cannot go on");
+        self.inner.failed.cancel();
     }
 
     /// Asks all tasks to stop and waits until they have.

@@ -20,7 +20,7 @@ use apimachinery::{ApiError, Gvk, Gvr};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use jiff::Timestamp;
-use store::{Entry, Expect, Key, Revision, Store, StoreError, Template, Txn};
+use store::{EngineError, Entry, Expect, Key, Revision, Store, StoreError, Template, Txn};
 
 use crate::{
     Durability, Info, ReadObjects, Reader, RequestCx, ResourceHandle, UserInfo, Verb,
@@ -326,6 +326,10 @@ fn check_size(value: &Template) -> Result<(), ApiError> {
 /// Errors of the store that are not about a precondition.
 fn store_error(error: &StoreError) -> ApiError {
     match error {
+        // The store has logged it, with the path that clients are not to see.
+        StoreError::Unavailable(why) if matches!(**why, EngineError::Full { .. }) => {
+            ApiError::service_unavailable(format!("{error}: no space left on its disk"))
+        }
         StoreError::Unavailable(_) | StoreError::Closed => {
             tracing::error!(error = %error, "store refuses a write");
             ApiError::service_unavailable(error.to_string())

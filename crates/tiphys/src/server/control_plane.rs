@@ -52,6 +52,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
             .context("open the store")?
             .context("open the store")?;
     let resources = apiserver::kinds::all(&resources::Options { service_ranges: vec![settings.arguments.service_cidr] });
+    watch_store(&store, supervisor);
     let builder = admission::plugins()
         .into_iter()
         .fold(Registry::builder(store.clone()), |builder, plugin| builder.admission(plugin));
@@ -93,9 +94,21 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     server.serve(supervisor, listener, Arc::new(tls));
     server.set_ready();
     info!(%address, "API answers");
+    apiserver::expire::events(&registry, apiserver::expire::EVENT_TTL, supervisor);
     renew(authority.clone(), spec, identity, supervisor);
     let caches = Caches::new(server.client(component("system:kube-controller-manager")), supervisor);
     Ok(ControlPlane { server, authority, caches, dialer, store, address })
+}
+
+/// A server whose store has gone would look alive and refuse every write: it ends instead, and is started again.
+fn watch_store(store: &Store, supervisor: &Supervisor) {
+    let (store, owner) = (store.clone(), supervisor.clone());
+    supervisor.spawn("store watch", async move {
+        store.closed().await;
+        if !owner.is_shutting_down() {
+            owner.fail("the store has closed");
+        }
+    });
 }
 
 /// A user that is part of the cluster.
