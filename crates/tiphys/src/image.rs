@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::{
     admin::{self, Answer, Command, ImageRow, Images},
     layout::{DEFAULT_DATA_DIR, Layout},
+    registries,
 };
 
 #[derive(Args)]
@@ -134,7 +135,7 @@ fn run(layout: &Layout, command: Command) -> anyhow::Result<Answer> {
 /// The node's images, to work on while no server has them.
 pub(crate) fn open(layout: &Layout) -> anyhow::Result<Arc<Images>> {
     let store = images::Store::open(layout.image_store())?;
-    let puller = images::Puller::new(store.clone(), images::PullerConfig::default());
+    let puller = images::Puller::new(store.clone(), registries::load(&layout.registries())?);
     Ok(Arc::new(Images { store, puller, changed: tokio::sync::watch::Sender::new(()) }))
 }
 

@@ -51,6 +51,11 @@ impl Layout {
         self.root.join("images")
     }
 
+    /// How registries are spoken to, where the user has written it down.
+    pub(crate) fn registries(&self) -> PathBuf {
+        self.root.join("registries.yaml")
+    }
+
     /// Images, layers and blobs of the node.
     pub(crate) fn image_store(&self) -> PathBuf {
         self.root.join("node/images")

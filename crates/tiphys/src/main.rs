@@ -6,6 +6,7 @@ mod demo;
 mod image;
 mod layout;
 mod logging;
+mod registries;
 mod reset;
 mod server;
 mod version;

@@ -30,6 +30,8 @@ pub struct PullerConfig {
     pub extra_roots: Vec<Vec<u8>>,
     /// Registries (as in references) that are spoken to without TLS. Loopback ones may be without asking.
     pub plain_http: Vec<String>,
+    /// Credentials of the node for registries, for pulls that bring none.
+    pub credentials: Vec<(String, Credentials)>,
     /// Layers fetched at the same time.
     pub concurrent_layers: usize,
     /// Largest blob accepted.
@@ -97,6 +99,7 @@ impl Default for PullerConfig {
         Self {
             extra_roots: Vec::new(),
             plain_http: Vec::new(),
+            credentials: Vec::new(),
             concurrent_layers: 3,
             max_blob: 16 << 30,
             connect_timeout: Duration::from_secs(10),
@@ -143,6 +146,11 @@ impl Puller {
     /// Fetches what `reference` names now, or answers with the node's copy where the registry cannot be reached.
     pub async fn pull(&self, reference: &Reference, credentials: &Credentials) -> Result<PullOutcome> {
         let config = &self.shared.config;
+        let own = config.credentials.iter().find(|(registry, _)| registry == reference.registry());
+        let credentials = match (credentials, own) {
+            (Credentials::Anonymous, Some((_, own))) => own,
+            (given, _) => given,
+        };
         let copy = self.shared.store.get(&reference.to_string());
         let from_store = |image: Arc<Image>| PullOutcome { image, served_from_store: true, up_to_date: true };
         if let Some(image) = &copy
