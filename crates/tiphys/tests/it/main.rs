@@ -1,0 +1,10 @@
+//! The whole program as a user has it: `tiphys server` as a process of its own, with containers, against faults.
+
+mod cluster;
+mod disk_full;
+mod faults;
+mod kill_loop;
+mod machine;
+mod refusals;
+mod registry;
+mod traffic;
