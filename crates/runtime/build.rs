@@ -20,7 +20,9 @@ fn main() -> ExitCode {
     match command.status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         outcome => {
-            println!("cargo::error=the monitor cannot be compiled ({outcome:?}): are the static C libraries installed?");
+            println!(
+                "cargo::error=the monitor cannot be compiled ({outcome:?}): are the static C libraries installed?"
+            );
             ExitCode::FAILURE
         }
     }

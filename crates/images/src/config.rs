@@ -66,7 +66,10 @@ impl ConfigFile {
             return Err(Error::document("image config", "too many layers"));
         }
         if !file.os.is_empty() && file.os != "linux" {
-            return Err(Error::document("image config", format_args!("operating system {:?} is not supported", file.os)));
+            return Err(Error::document(
+                "image config",
+                format_args!("operating system {:?} is not supported", file.os),
+            ));
         }
         Ok(file)
     }

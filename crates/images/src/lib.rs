@@ -6,14 +6,14 @@
 //! and on disk. The crate knows nothing of containers or of Kubernetes.
 //! Upstream counterparts: containerd `core/content`, `core/images/archive`, `pkg/archive`, `distribution/reference`.
 
+pub mod archive;
+pub mod config;
 mod digest;
 mod error;
-pub mod reference;
-pub mod config;
-pub mod archive;
-pub mod store;
-pub mod pull;
 pub mod pack;
+pub mod pull;
+pub mod reference;
+pub mod store;
 
 pub use config::ImageConfig;
 pub use digest::Digest;

@@ -265,7 +265,8 @@ impl Server {
     }
 
     fn started(&mut self, starting: Starting) {
-        let answer = starting.answer.unwrap_or_else(|| b"err\0helper\0the helper process ended without an answer".to_vec());
+        let answer =
+            starting.answer.unwrap_or_else(|| b"err\0helper\0the helper process ended without an answer".to_vec());
         let pid = answer.strip_prefix(b"ok\0").and_then(|rest| {
             let digits = rest.split(|b| *b == 0).next()?;
             std::str::from_utf8(digits).ok()?.parse::<i32>().ok()

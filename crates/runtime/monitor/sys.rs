@@ -278,7 +278,8 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<
     }
     let mut fds = Vec::new();
     if message.controllen >= 16 {
-        let field = |at: usize| i32::from_ne_bytes([control.0[at], control.0[at + 1], control.0[at + 2], control.0[at + 3]]);
+        let field =
+            |at: usize| i32::from_ne_bytes([control.0[at], control.0[at + 1], control.0[at + 2], control.0[at + 3]]);
         let length = usize::try_from(field(0)).unwrap_or(0).min(message.controllen);
         if field(8) == SOL_SOCKET && field(12) == SCM_RIGHTS {
             for at in (16..length).step_by(4) {

@@ -101,6 +101,8 @@ pub(crate) fn new_id() -> Result<String> {
     use std::io::Read;
     let mut bytes = [0; 32];
     let source = "/dev/urandom";
-    fs::File::open(source).and_then(|mut file| file.read_exact(&mut bytes)).map_err(RuntimeError::io("read", source))?;
+    fs::File::open(source)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(RuntimeError::io("read", source))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

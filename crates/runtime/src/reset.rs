@@ -26,10 +26,10 @@ pub fn reset(root: &Path) -> Result<(), RuntimeError> {
         }
     }
     for directory in entries(&layout.sandboxes()) {
-        if let Ok(Some(record)) = record::load::<SandboxRecord>(&directory.join(RECORD_FILE)) {
-            if let Some(pid) = record.init_pid {
-                kill_named(pid, "tiphys-init");
-            }
+        if let Ok(Some(record)) = record::load::<SandboxRecord>(&directory.join(RECORD_FILE))
+            && let Some(pid) = record.init_pid
+        {
+            kill_named(pid, "tiphys-init");
         }
     }
     kill_monitors(&layout);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 
-use super::import::{DockerManifest, ImageIndex, INDEX_TYPE, IndexEntry, MANIFEST_TYPE, Manifest, blob_path};
+use super::import::{DockerManifest, INDEX_TYPE, ImageIndex, IndexEntry, MANIFEST_TYPE, Manifest, blob_path};
 use crate::store::{Descriptor, Store};
 use crate::{Digest, Error, Reference, Result};
 

@@ -58,13 +58,7 @@ const OPAQUE_ATTRIBUTE: &[u8] = b"trusted.overlay.opaque";
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            bytes: 64 << 30,
-            entries: 1 << 20,
-            ratio: 200,
-            ratio_free_bytes: 256 << 20,
-            refuse_devices: false,
-        }
+        Self { bytes: 64 << 30, entries: 1 << 20, ratio: 200, ratio_free_bytes: 256 << 20, refuse_devices: false }
     }
 }
 
@@ -140,7 +134,8 @@ impl Extractor {
         };
         result.map_err(|e| refused_or_io("unpack", &path, e))?;
         // What was replaced may have been the cached directory itself.
-        if self.parent.as_ref().is_some_and(|(cached, _)| cached.starts_with(&path)) && member.kind != EntryType::Directory
+        if self.parent.as_ref().is_some_and(|(cached, _)| cached.starts_with(&path))
+            && member.kind != EntryType::Directory
         {
             self.parent = None;
         }
@@ -184,7 +179,8 @@ impl Extractor {
         if member.kind != EntryType::Directory {
             return Err(Refusal::Header { reason: "an entry has no name".to_owned() }.into());
         }
-        set_descriptor_attributes(self.root.as_fd(), member).map_err(|e| refused_or_io("set attributes", Path::new("."), e))
+        set_descriptor_attributes(self.root.as_fd(), member)
+            .map_err(|e| refused_or_io("set attributes", Path::new("."), e))
     }
 
     fn make_hard_link(&self, name: &OsStr, path: &Path, target: &[u8]) -> Result<()> {
@@ -266,7 +262,12 @@ fn copy(source: &mut impl Read, target: &mut File, path: &Path) -> Result<u64> {
     }
 }
 
-fn make_symlink<R: Read>(parent: BorrowedFd<'_>, name: &OsStr, target: &OsStr, member: &Member<'_, R>) -> nix::Result<()> {
+fn make_symlink<R: Read>(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    target: &OsStr,
+    member: &Member<'_, R>,
+) -> nix::Result<()> {
     remove_existing(parent, name)?;
     symlinkat(target, parent, name)?;
     set_link_attributes(parent, name, member)
@@ -333,7 +334,8 @@ pub(crate) fn remove_existing(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Resu
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut directory = Dir::from_fd(openat(parent, name, flags, Mode::empty())?)?;
-    let names: Vec<_> = directory.iter().map(|entry| entry.map(|e| e.file_name().to_owned())).collect::<Result<_, _>>()?;
+    let names: Vec<_> =
+        directory.iter().map(|entry| entry.map(|e| e.file_name().to_owned())).collect::<Result<_, _>>()?;
     for child in names {
         if child.as_bytes() != b"." && child.as_bytes() != b".." {
             remove_existing(directory.as_fd(), OsStr::from_bytes(child.as_bytes()))?;
@@ -348,14 +350,12 @@ fn open_root(root: &Path) -> Result<OwnedFd> {
 
 /// Opens a directory below `base` without ever following a link or leaving `base` or its file system.
 fn open_directory(base: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-        .resolve(
-            ResolveFlag::RESOLVE_BENEATH
-                | ResolveFlag::RESOLVE_NO_SYMLINKS
-                | ResolveFlag::RESOLVE_NO_MAGICLINKS
-                | ResolveFlag::RESOLVE_NO_XDEV,
-        );
+    let how = OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(
+        ResolveFlag::RESOLVE_BENEATH
+            | ResolveFlag::RESOLVE_NO_SYMLINKS
+            | ResolveFlag::RESOLVE_NO_MAGICLINKS
+            | ResolveFlag::RESOLVE_NO_XDEV,
+    );
     openat2(base, path, how)
 }
 

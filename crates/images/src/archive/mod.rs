@@ -4,18 +4,18 @@
 
 mod compression;
 mod entries;
-pub mod extract;
-mod index;
 mod export;
+pub mod extract;
 mod import;
+mod index;
 
-pub use compression::{Compression, Decompressed};
 pub(crate) use compression::sniff_file;
+pub use compression::{Compression, Decompressed};
 pub(crate) use entries::Members;
+pub use extract::{Limits, Summary, extract_layer};
 pub(crate) use import::{
     CONFIG_TYPE, DockerManifest, INDEX_TYPE, ImageIndex, IndexEntry, MANIFEST_TYPE, Manifest, blob_path, fits,
 };
-pub use extract::{Limits, Summary, extract_layer};
 
 #[cfg(test)]
 mod tests;

@@ -114,7 +114,8 @@ fn a_hard_link_to_what_is_not_there_is_refused() {
 
 #[test]
 fn device_nodes_are_left_out_or_refused() {
-    let layer = || Layer::new().entry(EntryType::Char, "null", "", b"").entry(EntryType::Block, "disk", "", b"").file("f", "x");
+    let layer =
+        || Layer::new().entry(EntryType::Char, "null", "", b"").entry(EntryType::Block, "disk", "", b"").file("f", "x");
     let (directory, result) = layer().unpack();
     result.expect("unpacked");
     let names: Vec<_> = fs::read_dir(directory.path().join("root")).expect("list").flatten().collect();
@@ -142,7 +143,10 @@ fn bombs_are_refused() {
     };
     let zeros = |n: usize| Layer::new().entry(EntryType::Regular, "zeros", "", &vec![0; n]).bytes();
     assert_eq!(check(&gzip(&zeros(512 << 10))), Refusal::Ratio { limit: 20 });
-    assert_eq!(check(&zstd::encode_all(zeros(512 << 10).as_slice(), 3).expect("compress")), Refusal::Ratio { limit: 20 });
+    assert_eq!(
+        check(&zstd::encode_all(zeros(512 << 10).as_slice(), 3).expect("compress")),
+        Refusal::Ratio { limit: 20 }
+    );
     assert_eq!(check(&zeros(2 << 20)), Refusal::TooLarge { limit: 1 << 20 });
     let many = (0..60).fold(Layer::new(), |layer, i| layer.file(&format!("f{i}"), ""));
     assert_eq!(check(&many.bytes()), Refusal::TooManyEntries { limit: 50 });
@@ -169,9 +173,11 @@ fn malformed_archives_are_refused() {
     long.resize(512 + (1 << 20), b'a');
     assert!(matches!(check(&long), Refusal::NameTooLong { .. }));
     let deep = "d/".repeat(49);
-    let deep = Layer::new().entry(EntryType::XHeader, "pax", "", pax(&[("path", &format!("{}f", deep.repeat(4)))]).as_bytes());
+    let deep =
+        Layer::new().entry(EntryType::XHeader, "pax", "", pax(&[("path", &format!("{}f", deep.repeat(4)))]).as_bytes());
     assert!(matches!(check(&deep.file("f", "").bytes()), Refusal::NameTooLong { .. }));
-    let two_sizes = Layer::new().entry(EntryType::XHeader, "pax", "", pax(&[("size", "99999")]).as_bytes()).file("f", "x");
+    let two_sizes =
+        Layer::new().entry(EntryType::XHeader, "pax", "", pax(&[("size", "99999")]).as_bytes()).file("f", "x");
     assert!(matches!(check(&two_sizes.bytes()), Refusal::Header { .. }));
 }
 
@@ -190,8 +196,7 @@ fn pax(records: &[(&str, &str)]) -> String {
 
 #[test]
 fn attributes_that_steer_the_overlay_are_left_out() {
-    let records =
-        pax(&[("SCHILY.xattr.trusted.overlay.redirect", "/etc"), ("SCHILY.xattr.user.note", "kept")]);
+    let records = pax(&[("SCHILY.xattr.trusted.overlay.redirect", "/etc"), ("SCHILY.xattr.user.note", "kept")]);
     let layer = Layer::new().entry(EntryType::XHeader, "pax", "", records.as_bytes()).directory("d");
     let (directory, result) = layer.unpack();
     result.expect("unpacked");
@@ -200,7 +205,12 @@ fn attributes_that_steer_the_overlay_are_left_out() {
 
 #[test]
 fn whiteouts_become_what_overlayfs_knows() {
-    let layer = Layer::new().file("d/.wh.gone", "").file("e/.wh..wh..opq", "").file("e/new", "x").file(".wh.kept", "").file("kept", "x");
+    let layer = Layer::new()
+        .file("d/.wh.gone", "")
+        .file("e/.wh..wh..opq", "")
+        .file("e/new", "x")
+        .file(".wh.kept", "")
+        .file("kept", "x");
     let (directory, result) = layer.unpack();
     result.expect("unpacked");
     let root = directory.path().join("root");

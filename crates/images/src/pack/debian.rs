@@ -26,19 +26,17 @@ pub(super) fn fetch(packages: &[String], cache: &Path) -> Result<Vec<PathBuf>> {
     }
     packages
         .iter()
-        .map(|package| cached(cache, package).ok_or_else(|| Error::Pack(format!("package {package} cannot be fetched"))))
+        .map(|package| {
+            cached(cache, package).ok_or_else(|| Error::Pack(format!("package {package} cannot be fetched")))
+        })
         .collect()
 }
 
 /// Adds the files of one package to `tree`.
 pub(super) fn read(package: &Path, tree: &mut Tree) -> Result<()> {
     let failed = |e: std::io::Error| Error::Pack(format!("dpkg-deb: {e}"));
-    let mut child = Command::new("dpkg-deb")
-        .arg("--fsys-tarfile")
-        .arg(package)
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
+    let mut child =
+        Command::new("dpkg-deb").arg("--fsys-tarfile").arg(package).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let stdout = child.stdout.take().ok_or_else(|| Error::Pack("dpkg-deb has no output".to_owned()))?;
     let mut archive = tar::Archive::new(stdout);
     let mut members = Members::new(archive.entries().map_err(failed)?, MAX_ENTRIES);

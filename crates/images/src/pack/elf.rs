@@ -14,13 +14,7 @@ const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
 
 /// Where Debian's loader looks, with the multiarch directory of this machine.
-const LIBRARY_DIRECTORIES: &[&str] = &[
-    concat_arch("lib"),
-    concat_arch("usr/lib"),
-    "lib64",
-    "lib",
-    "usr/lib",
-];
+const LIBRARY_DIRECTORIES: &[&str] = &[concat_arch("lib"), concat_arch("usr/lib"), "lib64", "lib", "usr/lib"];
 
 /// Copies a program and everything its dynamic loader will want.
 pub(super) fn copy_with_libraries(source: &Tree, image: &mut Tree, program: &str) -> Result<()> {
@@ -42,9 +36,10 @@ pub(super) fn copy_with_libraries(source: &Tree, image: &mut Tree, program: &str
         for library in needs.libraries {
             let found = LIBRARY_DIRECTORIES.iter().map(|directory| Path::new(directory).join(&library));
             let found = found.into_iter().find(|path| source.get(path).is_some());
-            pending.push(found.ok_or_else(|| {
-                Error::Pack(format!("/{} needs {library}, which no package has", path.display()))
-            })?);
+            pending
+                .push(found.ok_or_else(|| {
+                    Error::Pack(format!("/{} needs {library}, which no package has", path.display()))
+                })?);
         }
     }
     Ok(())

@@ -18,7 +18,9 @@ use flate2::write::GzEncoder;
 pub use recipes::{busybox, echo, nginx};
 use tree::Tree;
 
-use crate::archive::{CONFIG_TYPE, DockerManifest, INDEX_TYPE, ImageIndex, IndexEntry, MANIFEST_TYPE, Manifest, blob_path};
+use crate::archive::{
+    CONFIG_TYPE, DockerManifest, INDEX_TYPE, ImageIndex, IndexEntry, MANIFEST_TYPE, Manifest, blob_path,
+};
 use crate::config::{ARCHITECTURE, ConfigFile, ImageConfig, RootFs};
 use crate::store::Descriptor;
 use crate::{Digest, Error, Reference, Result};

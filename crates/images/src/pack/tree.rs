@@ -97,9 +97,7 @@ impl Tree {
         let mut nodes = self.nodes.clone();
         for path in self.nodes.keys() {
             for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-                nodes
-                    .entry(parent.to_owned())
-                    .or_insert(Node { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0 });
+                nodes.entry(parent.to_owned()).or_insert(Node { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0 });
             }
         }
         let mut tar = tar::Builder::new(Vec::new());
@@ -113,12 +111,14 @@ impl Tree {
             match &node.kind {
                 Kind::Directory => {
                     header.set_entry_type(EntryType::Directory);
-                    tar.append_data(&mut header, path, std::io::empty()).map_err(Error::io("write layer with", path))?;
+                    tar.append_data(&mut header, path, std::io::empty())
+                        .map_err(Error::io("write layer with", path))?;
                 }
                 Kind::File(bytes) => {
                     header.set_entry_type(EntryType::Regular);
                     header.set_size(bytes.len() as u64);
-                    tar.append_data(&mut header, path, bytes.as_slice()).map_err(Error::io("write layer with", path))?;
+                    tar.append_data(&mut header, path, bytes.as_slice())
+                        .map_err(Error::io("write layer with", path))?;
                 }
                 Kind::Link(target) => {
                     header.set_entry_type(EntryType::Symlink);

@@ -83,7 +83,9 @@ impl Transfer<'_> {
         }
         let limit = self.puller.config.max_blob;
         if blob.size > limit {
-            return Err(PullError::copy(self.reference, format_args!("{} has more than {limit} bytes", blob.digest)).into());
+            return Err(
+                PullError::copy(self.reference, format_args!("{} has more than {limit} bytes", blob.digest)).into()
+            );
         }
         let path = self.ingest.partial_path(&blob.digest);
         let mut attempt = 1;

@@ -50,7 +50,10 @@ pub struct PullerConfig {
 pub enum Credentials {
     #[default]
     Anonymous,
-    Basic { username: String, password: String },
+    Basic {
+        username: String,
+        password: String,
+    },
     Bearer(String),
 }
 
@@ -228,20 +231,19 @@ impl Puller {
         let auth = registry_auth(credentials);
         let failed = |error: OciDistributionError| PullError::content(reference, &error);
         let mut oci = oci_reference(reference).clone_with_digest(resolved.digest.to_string());
-        let (mut manifest, _) =
-            resolved.client.pull_manifest_raw(&oci, &auth, MANIFEST_TYPES).await.map_err(failed)?;
+        let (mut manifest, _) = resolved.client.pull_manifest_raw(&oci, &auth, MANIFEST_TYPES).await.map_err(failed)?;
         check_document(&manifest, &resolved.digest)?;
         if let Some(digest) = platform_manifest(&manifest)? {
             oci = oci.clone_with_digest(digest.to_string());
             (manifest, _) = resolved.client.pull_manifest_raw(&oci, &auth, MANIFEST_TYPES).await.map_err(failed)?;
             check_document(&manifest, &digest)?;
         }
-        let parsed: blobs::Manifest =
-            serde_json::from_slice(&manifest).map_err(|e| Error::document("manifest", e))?;
+        let parsed: blobs::Manifest = serde_json::from_slice(&manifest).map_err(|e| Error::document("manifest", e))?;
         if parsed.layers.len() > MAX_LAYERS || parsed.config.size > MAX_DOCUMENT {
             return Err(Error::document("manifest", "too large"));
         }
-        let transfer = blobs::Transfer { puller: &self.shared, ingest: &ingest, client: &resolved.client, oci: &oci, reference };
+        let transfer =
+            blobs::Transfer { puller: &self.shared, ingest: &ingest, client: &resolved.client, oci: &oci, reference };
         transfer.fetch(&parsed.config).await?;
         let config = store.read_blob(&parsed.config.digest)?;
         let diff_ids = crate::config::ConfigFile::parse(&config)?.rootfs.diff_ids;

@@ -28,8 +28,24 @@ fn normalises_as_docker() {
 #[test]
 fn refuses_what_docker_refuses() {
     for text in [
-        "", ":latest", "Nginx", "nginx:", "nginx:-x", "nginx@sha256:12", "a//b", "../x", "a/../b", "a b", "-a", "a-",
-        "reg.io:/x", "reg.io:5000/", "a.io/UP", "a..io/x", "nginx@md5:d41d8cd98f00b204e9800998ecf8427e", "a/b:c/d:e",
+        "",
+        ":latest",
+        "Nginx",
+        "nginx:",
+        "nginx:-x",
+        "nginx@sha256:12",
+        "a//b",
+        "../x",
+        "a/../b",
+        "a b",
+        "-a",
+        "a-",
+        "reg.io:/x",
+        "reg.io:5000/",
+        "a.io/UP",
+        "a..io/x",
+        "nginx@md5:d41d8cd98f00b204e9800998ecf8427e",
+        "a/b:c/d:e",
     ] {
         assert!(text.parse::<Reference>().is_err(), "{text:?} was accepted");
     }

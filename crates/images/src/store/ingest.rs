@@ -65,12 +65,8 @@ impl Ingest<'_> {
     /// A new file under `ingest/`.
     pub(crate) fn create_temporary(&self) -> Result<(File, PathBuf)> {
         let path = self.temporary_path();
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(Error::io("create", &path))?;
+        let file =
+            File::options().read(true).write(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
         Ok((file, path))
     }
 

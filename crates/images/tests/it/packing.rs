@@ -29,7 +29,8 @@ fn nginx_is_packed_the_same_every_time_and_survives_export() {
     assert_eq!(std::fs::read_link(root.join("var/log/nginx/access.log")).expect("a link"), Path::new("/dev/stdout"));
 
     // chroot shows that every shared library came along.
-    let output = std::process::Command::new("chroot").arg(&root).args(["/usr/sbin/nginx", "-v"]).output().expect("run nginx");
+    let output =
+        std::process::Command::new("chroot").arg(&root).args(["/usr/sbin/nginx", "-v"]).output().expect("run nginx");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     let exported = directory.path().join("nginx.tar");

@@ -45,7 +45,9 @@ fn program() -> PathBuf {
     }
     std::fs::create_dir_all(&cache).expect("create cache");
     let run = |command: &mut Command| assert!(command.status().expect("run").success(), "{command:?}");
-    run(Command::new("apt-get").args(["-qq", "-o", "APT::Sandbox::User=root", "download", "docker-registry"]).current_dir(&cache));
+    run(Command::new("apt-get")
+        .args(["-qq", "-o", "APT::Sandbox::User=root", "download", "docker-registry"])
+        .current_dir(&cache));
     let package = std::fs::read_dir(&cache)
         .expect("list")
         .flatten()
@@ -70,7 +72,8 @@ impl Registry {
         );
         let mut certificate = None;
         if transport == Transport::Tls {
-            let signed = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("certificate");
+            let signed = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])
+                .expect("certificate");
             std::fs::write(path("cert.pem"), signed.cert.pem()).expect("write");
             std::fs::write(path("key.pem"), signed.signing_key.serialize_pem()).expect("write");
             config += &format!("  tls:\n    certificate: {}\n    key: {}\n", path("cert.pem"), path("key.pem"));
@@ -89,7 +92,10 @@ impl Registry {
             .expect("start registry");
         let stderr = BufReader::new(process.stderr.take().expect("stderr"));
         let mut lines = stderr.lines();
-        lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("listening on"))).expect("it listens").expect("a line");
+        lines
+            .find(|line| line.as_ref().is_ok_and(|line| line.contains("listening on")))
+            .expect("it listens")
+            .expect("a line");
         // Somebody has to read what it goes on to say.
         std::thread::spawn(move || lines.for_each(drop));
         Self { process, host: format!("127.0.0.1:{port}"), certificate, directory }
@@ -177,18 +183,22 @@ async fn an_image_is_pulled_once_and_served_when_the_registry_is_gone() {
     let third = puller.pull(&by_digest, &Credentials::Anonymous).await.expect("pull by digest");
     assert_eq!(third.image.id, first.image.id);
 
-    let missing = puller.pull(&registry.reference("team/none:1"), &Credentials::Anonymous).await.expect_err("no such image");
+    let missing =
+        puller.pull(&registry.reference("team/none:1"), &Credentials::Anonymous).await.expect_err("no such image");
     assert_eq!(kind(&missing), PullErrorKind::NotFound);
     let name = registry.reference("team/none:1");
     assert_eq!(
         missing.to_string(),
-        format!("failed to pull and unpack image \"{name}\": failed to resolve reference \"{name}\": {name}: not found")
+        format!(
+            "failed to pull and unpack image \"{name}\": failed to resolve reference \"{name}\": {name}: not found"
+        )
     );
 
     registry.stop();
     let served = puller.pull(&reference, &Credentials::Anonymous).await.expect("the node's copy");
     assert!(served.served_from_store);
-    let gone = puller.pull(&registry.reference("team/other:1"), &Credentials::Anonymous).await.expect_err("unreachable");
+    let gone =
+        puller.pull(&registry.reference("team/other:1"), &Credentials::Anonymous).await.expect_err("unreachable");
     assert_eq!(kind(&gone), PullErrorKind::Unreachable);
     assert!(gone.to_string().contains("failed to do request: Head \"http"), "{gone}");
 }

@@ -47,8 +47,8 @@ const DEVICE_CHARACTER: i32 = 2;
 /// Attaches the rules of `spec` to a group.
 pub(crate) fn attach(group: &Path, spec: &serde_json::Value) -> Result<()> {
     let rules = spec["linux"]["resources"]["devices"].clone();
-    let rules: Vec<Rule> = serde_json::from_value(rules)
-        .map_err(|e| RuntimeError::Invalid(format!("device rules: {e}")))?;
+    let rules: Vec<Rule> =
+        serde_json::from_value(rules).map_err(|e| RuntimeError::Invalid(format!("device rules: {e}")))?;
     let directory = File::open(group).map_err(RuntimeError::io("open", group))?;
     let program = load(&compile(&rules)).map_err(RuntimeError::errno("load device rules for", group))?;
     attach_program(&directory, &program).map_err(RuntimeError::errno("attach device rules to", group))
@@ -73,7 +73,8 @@ fn compile(rules: &[Rule]) -> Vec<Instruction> {
             _ => {}
         }
         let access = rule.access.as_deref().unwrap_or("rwm");
-        let bits = [('m', 1), ('r', 2), ('w', 4)].into_iter().filter(|(c, _)| access.contains(*c)).map(|(_, b)| b).sum();
+        let bits =
+            [('m', 1), ('r', 2), ('w', 4)].into_iter().filter(|(c, _)| access.contains(*c)).map(|(_, b)| b).sum();
         if bits != 7 {
             // All that is asked for must be among what the rule speaks of.
             block.push(Jump::UnlessWithin(3, bits));
@@ -182,8 +183,7 @@ fn load(program: &[Instruction]) -> nix::Result<OwnedFd> {
         ..LoadAttributes::default()
     };
     // SAFETY: the attributes, and what they point to, outlive the call and have the sizes they say.
-    let number =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &attributes, size_of::<LoadAttributes>()) };
+    let number = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &attributes, size_of::<LoadAttributes>()) };
     let number = i32::try_from(Errno::result(number)?).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
@@ -199,8 +199,7 @@ fn attach_program(group: &File, program: &OwnedFd) -> nix::Result<()> {
         flags: BPF_F_ALLOW_MULTI,
     };
     // SAFETY: the attributes outlive the call and have the size it says.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &attributes, size_of::<AttachAttributes>()) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &attributes, size_of::<AttachAttributes>()) };
     Errno::result(result).map(drop)
 }
 
@@ -251,16 +250,19 @@ mod tests {
         assert!(!ask(&program, DEVICE_CHARACTER, 4, 5, 1), "writing where only reading is allowed");
         assert!(ask(&program, DEVICE_BLOCK, 6, 7, 9));
         assert!(!ask(&program, DEVICE_BLOCK, 6, 8, 0));
-        let all: Vec<Rule> = serde_json::from_value(serde_json::json!([{"allow": true, "access": "rwm"}])).expect("rules");
+        let all: Vec<Rule> =
+            serde_json::from_value(serde_json::json!([{"allow": true, "access": "rwm"}])).expect("rules");
         assert!(ask(&compile(&all), DEVICE_BLOCK, 7, 8, 0), "privileged");
     }
 
     /// Wherever there is a hierarchy of version 2, the kernel takes the program and obeys it. Needs root.
     #[test]
     fn the_kernel_obeys_the_rules() {
-        let Some(group) = crate::cgroup::Hierarchies::detect().expect("cgroups").v2.map(|mount| {
-            mount.join(format!("tiphys-devices-{}", std::process::id()))
-        }) else {
+        let Some(group) = crate::cgroup::Hierarchies::detect()
+            .expect("cgroups")
+            .v2
+            .map(|mount| mount.join(format!("tiphys-devices-{}", std::process::id())))
+        else {
             return;
         };
         std::fs::create_dir(&group).expect("create group");

@@ -156,9 +156,7 @@ impl Hierarchies {
 
     /// Changes limits of a living group.
     pub(crate) fn update(&self, group: &str, resources: &cri::LinuxResources) -> Result<()> {
-        let write = |path: PathBuf, value: String| {
-            fs::write(&path, value).map_err(RuntimeError::io("write", &path))
-        };
+        let write = |path: PathBuf, value: String| fs::write(&path, value).map_err(RuntimeError::io("write", &path));
         if let Some(directory) = self.v2_group(group) {
             if let Some(shares) = resources.cpu_shares {
                 write(directory.join("cpu.weight"), v2_weight(shares).to_string())?;

@@ -63,7 +63,9 @@ fn resolve_in(identity: &Identity, passwd: &str, group: &str) -> Result<Account,
     if !identity.strict
         && let Some(name) = name
     {
-        all.extend(groups(group).filter(|(_, _, members)| members.split(',').any(|m| m == name)).map(|(_, gid, _)| gid));
+        all.extend(
+            groups(group).filter(|(_, _, members)| members.split(',').any(|m| m == name)).map(|(_, gid, _)| gid),
+        );
     }
     all.extend(&identity.supplemental);
     let mut unique = Vec::with_capacity(all.len());
@@ -142,8 +144,7 @@ mod tests {
         let identity =
             Identity { user: "web".to_owned(), group: Some(5), supplemental: vec![100, 5], ..Identity::default() };
         assert_eq!(check(identity), Ok((33, 5, vec![5, 4, 100], "/srv/web".to_owned())));
-        let strict =
-            Identity { user: "web".to_owned(), supplemental: vec![100], strict: true, ..Identity::default() };
+        let strict = Identity { user: "web".to_owned(), supplemental: vec![100], strict: true, ..Identity::default() };
         assert_eq!(check(strict), Ok((33, 34, vec![34, 100], "/srv/web".to_owned())));
     }
 }

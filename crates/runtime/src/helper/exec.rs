@@ -49,9 +49,8 @@ pub(super) fn run(path: &Path, channel: &Channel) -> ExitCode {
 }
 
 fn exec(path: &Path, channel: &Channel) -> Result<(), String> {
-    let request: ExecRequest = record::load(path)
-        .map_err(|e| e.chain())?
-        .ok_or_else(|| format!("{} is missing", path.display()))?;
+    let request: ExecRequest =
+        record::load(path).map_err(|e| e.chain())?.ok_or_else(|| format!("{} is missing", path.display()))?;
     // Best effort: the directory goes with the container anyway.
     drop(fs::remove_file(path));
     let spec = Spec::load(&request.config).map_err(|e| format!("read configuration: {e}"))?;

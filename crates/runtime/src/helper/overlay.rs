@@ -95,9 +95,8 @@ fn mount_many(lower: &[PathBuf], writable: Option<(&PathBuf, &PathBuf)>, target:
         let value = c_string(value)?;
         let fd = libc::c_long::from(context.as_raw_fd());
         // SAFETY: both strings are NUL-terminated and outlive the call.
-        let result = unsafe {
-            libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr(), 0)
-        };
+        let result =
+            unsafe { libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr(), 0) };
         Errno::result(result).map(drop)
     };
     for path in lower {

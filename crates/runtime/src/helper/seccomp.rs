@@ -68,7 +68,7 @@ pub(super) fn load(program: &[u8]) -> nix::Result<()> {
 }
 
 fn is_plausible(program: &[u8]) -> bool {
-    !program.is_empty() && program.len() % INSTRUCTION == 0 && program.len() / INSTRUCTION <= MAX_INSTRUCTIONS
+    !program.is_empty() && program.len().is_multiple_of(INSTRUCTION) && program.len() / INSTRUCTION <= MAX_INSTRUCTIONS
 }
 
 /// Not being able to keep it costs time, nothing else.

@@ -50,16 +50,16 @@ impl From<RuntimeError> for Failure {
 fn start(directory: &Path, channel: &Channel) -> std::result::Result<(), Failure> {
     trace::collect(directory);
     let path = directory.join(LAUNCH_FILE);
-    let mut launch: Launch = record::load(&path)?
-        .ok_or_else(|| RuntimeError::Invalid(format!("{} is missing", path.display())))?;
+    let mut launch: Launch =
+        record::load(&path)?.ok_or_else(|| RuntimeError::Invalid(format!("{} is missing", path.display())))?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(RuntimeError::errno("unshare mounts for", directory))?;
     overlay::mount_root(&launch)?;
     for image in &launch.image_mounts {
         overlay::mount_image(image)?;
     }
     let root = File::open(&launch.rootfs).map_err(RuntimeError::io("open", &launch.rootfs))?;
-    let account = account::resolve(&launch.identity, root.as_fd())
-        .map_err(|message| Failure { kind: "create", message })?;
+    let account =
+        account::resolve(&launch.identity, root.as_fd()).map_err(|message| Failure { kind: "create", message })?;
     make_directories(root.as_fd(), &launch.working_dir)?;
     drop(root);
     complete(&mut launch.spec, &account);
@@ -68,7 +68,8 @@ fn start(directory: &Path, channel: &Channel) -> std::result::Result<(), Failure
         privileges::keep_for_filter(&mut launch.spec);
     }
     let config = directory.join("config.json");
-    let bytes = serde_json::to_vec(&launch.spec).map_err(|source| RuntimeError::Record { path: config.clone(), source })?;
+    let bytes =
+        serde_json::to_vec(&launch.spec).map_err(|source| RuntimeError::Record { path: config.clone(), source })?;
     fs::write(&config, bytes).map_err(RuntimeError::io("write", &config))?;
     if !launch.terminal {
         give_streams(&account);
@@ -102,7 +103,9 @@ fn create(
         Ok(Err(error)) | Err(error) => return Err(failure(&error, directory)),
     };
     let terminal = match listener {
-        Some(listener) => Some(receive_terminal(&listener).map_err(RuntimeError::io("receive the terminal of", directory))?),
+        Some(listener) => {
+            Some(receive_terminal(&listener).map_err(RuntimeError::io("receive the terminal of", directory))?)
+        }
         None => None,
     };
     let pid = container.pid().map_or(0, |pid| pid.as_raw());
@@ -113,7 +116,13 @@ fn create(
         return Err(error.into());
     }
     let groups: Vec<String> = account.groups.iter().map(u32::to_string).collect();
-    let fields = [pid.to_string(), account.uid.to_string(), account.gid.to_string(), groups.join(","), record::now().to_string()];
+    let fields = [
+        pid.to_string(),
+        account.uid.to_string(),
+        account.gid.to_string(),
+        groups.join(","),
+        record::now().to_string(),
+    ];
     channel.ok(&fields, terminal.as_ref());
     // From here the executor in the container reports what goes wrong.
     container.start().map_err(|error| Failure { kind: "start", message: chain(&error) })

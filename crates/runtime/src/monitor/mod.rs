@@ -24,10 +24,19 @@ const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/monitor"));
 /// What a monitor tells without being asked.
 #[derive(Debug)]
 pub(crate) enum News {
-    ContainerEnded { container: String, code: i32, at: cri::UnixNanos },
-    ExecEnded { exec: String, code: i32 },
+    ContainerEnded {
+        container: String,
+        code: i32,
+        at: cri::UnixNanos,
+    },
+    ExecEnded {
+        exec: String,
+        code: i32,
+    },
     /// The connection is lost, which means that the monitor has died or was told to.
-    Gone { sandbox: String },
+    Gone {
+        sandbox: String,
+    },
 }
 
 /// An answer: its fields after `ok`, and descriptors.
@@ -44,6 +53,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
 }
 
+type Waiter = oneshot::Sender<std::result::Result<Answer, Failure>>;
+
 /// A connection to one monitor.
 #[derive(Clone)]
 pub(crate) struct Monitor {
@@ -54,7 +65,7 @@ struct Shared {
     socket: AsyncFd<OwnedFd>,
     next: AtomicU32,
     /// `None` once the connection is lost.
-    waiting: Mutex<Option<HashMap<u32, oneshot::Sender<std::result::Result<Answer, Failure>>>>>,
+    waiting: Mutex<Option<HashMap<u32, Waiter>>>,
 }
 
 // === impl Monitor ===
@@ -71,8 +82,7 @@ impl Monitor {
         #[expect(unsafe_code, reason = "the safe constructor is deprecated")]
         let socket = unsafe { AsyncFd::register(socket) }
             .map_err(|error| RuntimeError::io("watch the monitor of", sandbox)(error.into_parts().1))?;
-        let shared =
-            Arc::new(Shared { socket, next: AtomicU32::new(1), waiting: Mutex::new(Some(HashMap::new())) });
+        let shared = Arc::new(Shared { socket, next: AtomicU32::new(1), waiting: Mutex::new(Some(HashMap::new())) });
         let (reader, sandbox) = (Arc::clone(&shared), sandbox.to_owned());
         supervisor.spawn("pod monitor", async move {
             reader.read(&news).await;
@@ -85,11 +95,7 @@ impl Monitor {
     }
 
     /// Sends a request and waits for its answer.
-    pub(crate) async fn request(
-        &self,
-        fields: &[&str],
-        fds: &[RawFd],
-    ) -> Result<std::result::Result<Answer, Failure>> {
+    pub(crate) async fn request(&self, fields: &[&str], fds: &[RawFd]) -> Result<std::result::Result<Answer, Failure>> {
         let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         match self.shared.waiting.lock().as_mut() {

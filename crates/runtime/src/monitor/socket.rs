@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, bind, listen as
-    listen_on, recvmsg, sendmsg, socket,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, bind,
+    listen as listen_on, recvmsg, sendmsg, socket,
 };
 
 use crate::error::{Result, RuntimeError};
@@ -21,7 +21,8 @@ const MAX_FDS: usize = 4;
 pub(crate) fn listen(directory: &Path) -> Result<OwnedFd> {
     let listener = packet_socket()?;
     with_address(directory, |address| bind(listener.as_raw_fd(), address))?;
-    listen_on(&listener, Backlog::new(4).unwrap_or(Backlog::MAXCONN)).map_err(RuntimeError::errno("listen in", directory))?;
+    listen_on(&listener, Backlog::new(4).unwrap_or(Backlog::MAXCONN))
+        .map_err(RuntimeError::errno("listen in", directory))?;
     Ok(listener)
 }
 

@@ -39,7 +39,13 @@ const SHM_OPTIONS: &str = "mode=1777,size=65536k";
 // === impl Plan ===
 
 impl Plan {
-    pub(crate) fn new(layout: &Layout, id: &str, config: &PodSandboxConfig, monitor: PathBuf, listener: OwnedFd) -> Self {
+    pub(crate) fn new(
+        layout: &Layout,
+        id: &str,
+        config: &PodSandboxConfig,
+        monitor: PathBuf,
+        listener: OwnedFd,
+    ) -> Self {
         let own = |mode: NamespaceMode| mode != NamespaceMode::Node;
         let network = own(config.namespaces.network);
         let mut sysctls: Vec<(String, String)> = Vec::new();

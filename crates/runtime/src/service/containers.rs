@@ -3,11 +3,11 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use ::images::Image;
 use cri::{
     ContainerConfig, ContainerEventKind, ContainerFilter, ContainerState, ContainerStatus, CriError, CriResult,
     PodSandboxConfig,
 };
-use ::images::Image;
 
 use super::{Container, Runtime, blocking};
 use crate::error::RuntimeError;
@@ -107,7 +107,9 @@ impl Runtime {
             }
             for path in [state, directory] {
                 match std::fs::remove_dir_all(&path) {
-                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(RuntimeError::io("remove", &path)(e)),
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(RuntimeError::io("remove", &path)(e));
+                    }
                     _ => {}
                 }
             }
@@ -158,7 +160,8 @@ fn status_of(container: &Container) -> ContainerStatus {
         exit_code: exit.map_or(0, |exit| exit.code),
         reason: exit.map(|exit| exit.reason.clone()).unwrap_or_default(),
         message: exit.map(|exit| exit.message.clone()).unwrap_or_default(),
-        image: if config.user_specified_image.is_empty() { &config.image } else { &config.user_specified_image }.clone(),
+        image: if config.user_specified_image.is_empty() { &config.image } else { &config.user_specified_image }
+            .clone(),
         image_ref: record.image_ref.clone(),
         labels: config.labels.clone(),
         annotations: config.annotations.clone(),

@@ -148,9 +148,8 @@ impl Runtime {
         self.shared.state.lock().execs.insert(exec.clone(), sender);
         let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let helper = self.shared.helper_program.to_string_lossy();
-        let outcome = monitor
-            .request(&["exec", "exec", &exec, &helper, &path.to_string_lossy(), flags], &numbers)
-            .await;
+        let outcome =
+            monitor.request(&["exec", "exec", &exec, &helper, &path.to_string_lossy(), flags], &numbers).await;
         // The program has its own copies; ours would keep the streams open.
         drop(fds);
         let outcome = outcome.map_err(CriError::from).and_then(|outcome| {
@@ -321,4 +320,3 @@ impl Drop for KillOnDrop {
         });
     }
 }
-

@@ -1,8 +1,8 @@
 //! The image service over the image store.
 
-use cri::{AuthConfig, CriError, CriResult, FilesystemUsage, Image, ImageService, PulledImage};
 use ::images::pull::PullErrorKind;
 use ::images::{Credentials, Error, Reference};
+use cri::{AuthConfig, CriError, CriResult, FilesystemUsage, Image, ImageService, PulledImage};
 
 use super::{Runtime, blocking};
 use crate::error::{RuntimeError, chain};

@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cri::{ContainerEvent, ContainerEventKind, CriError, CriResult, PodNetwork};
 use ::images::Puller;
+use cri::{ContainerEvent, ContainerEventKind, CriError, CriResult, PodNetwork};
 use parking_lot::Mutex;
 use supervisor::Supervisor;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cri::{ContainerEventKind, CriError, CriResult, NamespaceMode};
 use ::images::ImageConfig;
+use cri::{ContainerEventKind, CriError, CriResult, NamespaceMode};
 
 use super::{Container, Runtime, Shared, blocking};
 use crate::error::{Result, RuntimeError};
@@ -41,8 +41,7 @@ impl Runtime {
 
         let helper = self.shared.helper_program.to_string_lossy();
         let (path, log) = (directory.to_string_lossy(), record.log_path.to_string_lossy());
-        let outcome =
-            monitor.request(&["start", "container", id, &helper, &path, &log, &flags(&record)], &[]).await?;
+        let outcome = monitor.request(&["start", "container", id, &helper, &path, &log, &flags(&record)], &[]).await?;
         match outcome {
             Ok(answer) => {
                 self.container_started(&container, &answer.fields);
@@ -175,9 +174,8 @@ impl Shared {
 
 fn identity(record: &ContainerRecord, image: &ImageConfig) -> Result<Identity> {
     let security = &record.config.security_context;
-    let id = |number: i64| {
-        u32::try_from(number).map_err(|_| RuntimeError::Invalid(format!("id {number} is out of range")))
-    };
+    let id =
+        |number: i64| u32::try_from(number).map_err(|_| RuntimeError::Invalid(format!("id {number} is out of range")));
     let user = match (security.run_as_user, security.run_as_username.as_str()) {
         (Some(uid), _) => id(uid)?.to_string(),
         (None, "") => image.user.clone(),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cri::{
-    AttachRequest, ContainerConfig, ContainerEvent, ContainerFilter, ContainerStats, ContainerStatus, CriResult, Duplex,
-    ExecRequest, ExecSyncResult, LinuxResources, PodSandboxConfig, PodSandboxFilter, PodSandboxStats,
+    AttachRequest, ContainerConfig, ContainerEvent, ContainerFilter, ContainerStats, ContainerStatus, CriResult,
+    Duplex, ExecRequest, ExecSyncResult, LinuxResources, PodSandboxConfig, PodSandboxFilter, PodSandboxStats,
     PodSandboxStatus, RuntimeService, Session,
 };
 use tokio::sync::broadcast;

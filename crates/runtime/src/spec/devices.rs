@@ -110,8 +110,18 @@ impl HostDevice {
 /// Upstream: containerd `oci.HostDevices`.
 fn all_host_devices() -> Vec<(String, HostDevice)> {
     const SKIPPED: &[&str] = &[
-        "/dev/pts", "/dev/shm", "/dev/fd", "/dev/mqueue", "/dev/console", "/dev/null", "/dev/zero", "/dev/full",
-        "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx",
+        "/dev/pts",
+        "/dev/shm",
+        "/dev/fd",
+        "/dev/mqueue",
+        "/dev/console",
+        "/dev/null",
+        "/dev/zero",
+        "/dev/full",
+        "/dev/random",
+        "/dev/urandom",
+        "/dev/tty",
+        "/dev/ptmx",
     ];
     let mut found = Vec::new();
     let mut pending = vec![Path::new("/dev").to_owned()];

@@ -48,8 +48,7 @@ const MASKED_PATHS: &[&str] = &[
     "/sys/firmware",
     "/sys/devices/virtual/powercap",
 ];
-const READONLY_PATHS: &[&str] =
-    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The command: what the pod says, else what the image says. Upstream: containerd `WithProcessArgs`.
 pub(crate) fn arguments(container: &ContainerConfig, image: &ImageConfig) -> Result<Vec<String>> {

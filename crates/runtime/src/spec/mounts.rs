@@ -39,9 +39,7 @@ impl Sources {
 pub(super) fn build(inputs: &Inputs<'_>) -> Vec<Value> {
     let container = inputs.container;
     let privileged = container.security_context.privileged;
-    let asked = |path: &str| {
-        container.mounts.iter().any(|mount| clean(&mount.container_path) == path)
-    };
+    let asked = |path: &str| container.mounts.iter().any(|mount| clean(&mount.container_path) == path);
     let mut mounts = Vec::new();
     let mut kernel = |destination: &str, kind: &str, source: &str, options: &[&str]| {
         if !asked(destination) {

@@ -11,8 +11,8 @@ pub(super) fn own_profile(security: &ContainerSecurityContext) -> Result<Option<
     match &security.seccomp {
         Some(SecurityProfile::Localhost(path)) if !security.privileged => {
             let text = std::fs::read(path).map_err(RuntimeError::io("read seccomp profile", path))?;
-            let profile = serde_json::from_slice(&text)
-                .map_err(|source| RuntimeError::Record { path: path.into(), source })?;
+            let profile =
+                serde_json::from_slice(&text).map_err(|source| RuntimeError::Record { path: path.into(), source })?;
             Ok(Some(profile))
         }
         _ => Ok(None),

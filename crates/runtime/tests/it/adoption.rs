@@ -89,8 +89,11 @@ async fn a_lost_monitor_ends_its_containers() {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t")).expect("a parent");
     let mut events = runtime.events();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(parent.parse().expect("a pid")), nix::sys::signal::Signal::SIGKILL)
-        .expect("kill");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(parent.parse().expect("a pid")),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .expect("kill");
     tokio::time::timeout(crate::pod::PATIENCE, events.recv()).await.expect("in time").expect("an event");
     let status = runtime.container_status(&owner.container).await.expect("container");
     assert_eq!((status.state, status.exit_code), (ContainerState::Exited, 137));

@@ -38,7 +38,8 @@ async fn seccomp_refuses_even_root() {
 
     // A profile of the node's own.
     let profile = pod.directory().join("profile.json");
-    let text = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    let text =
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
     std::fs::write(&profile, text).expect("write");
     let mut config = Pod::shell("mkdir /tmp/x");
     config.security_context.seccomp = Some(SecurityProfile::Localhost(profile.to_string_lossy().into_owned()));
@@ -92,8 +93,12 @@ async fn limits_are_set_and_can_be_changed() {
         assert_eq!(read("cpu", "cpu.shares").expect("read"), "512");
         assert_eq!(read("cpu", "cpu.cfs_quota_us").expect("read"), "50000");
         assert_eq!(read("pids", "pids.max").expect("read"), "50");
-        assert!(read("unified", "cgroup.events").expect("read").contains("populated 1"), "not in the unified hierarchy");
-        let changed = LinuxResources { memory_limit: Some(96 << 20), cpu_shares: Some(256), ..LinuxResources::default() };
+        assert!(
+            read("unified", "cgroup.events").expect("read").contains("populated 1"),
+            "not in the unified hierarchy"
+        );
+        let changed =
+            LinuxResources { memory_limit: Some(96 << 20), cpu_shares: Some(256), ..LinuxResources::default() };
         pod.runtime.update_container_resources(&id, &changed).await.expect("update");
         assert_eq!(read("memory", "memory.limit_in_bytes").expect("read"), (96 << 20).to_string());
         assert_eq!(read("cpu", "cpu.shares").expect("read"), "256");
@@ -117,12 +122,16 @@ async fn mounts_are_made_as_asked() {
         readonly,
         ..Mount::default()
     };
-    let mut config = Pod::shell("cat /rw/file; echo new > /rw/new; echo no > /ro/new; cat /ro/new; touch /x || touch /rw/y");
+    let mut config =
+        Pod::shell("cat /rw/file; echo new > /rw/new; echo no > /ro/new; cat /ro/new; touch /x || touch /rw/y");
     config.mounts = vec![mount("/rw", false), mount("/ro", true)];
     config.security_context.readonly_rootfs = true;
     let (code, text) = pod.output(config).await;
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("from the host\n") && text.contains("Read-only file system") && text.contains("new\n"), "{text}");
+    assert!(
+        text.contains("from the host\n") && text.contains("Read-only file system") && text.contains("new\n"),
+        "{text}"
+    );
     assert!(host.join("y").exists(), "the root could be written");
 
     // Mounts below the volume are read-only too, where that is asked for.
@@ -155,7 +164,8 @@ async fn mounts_are_made_as_asked() {
     let (code, text) = pod.output(config).await;
     assert!(code != 0 && text.starts_with("/image/bin/busybox\n"), "{text}");
 
-    let mut config = Pod::shell("mkdir /shared/sub && mount -t tmpfs t /shared/sub && echo there > /shared/sub/f && sleep 1000");
+    let mut config =
+        Pod::shell("mkdir /shared/sub && mount -t tmpfs t /shared/sub && echo there > /shared/sub/f && sleep 1000");
     config.security_context.privileged = true;
     config.mounts = vec![Mount { propagation: MountPropagation::Bidirectional, ..mount("/shared", false) }];
     // Only a shared mount of the host can pass anything on.
@@ -198,7 +208,9 @@ async fn the_kernels_secrets_are_masked() {
                   ls /sys/firmware | wc -l; grep -c ' / overlay ' /proc/mounts";
     let (_, text) = pod.output(Pod::shell(script)).await;
     assert_eq!(text, "0\nrefused\n0\n1\n");
-    let (_, text) = pod.output(Pod::shell("for fd in /proc/self/fd/*; do readlink $fd; done | grep -vc -E '^(pipe|/dev/null|/proc)'")).await;
+    let (_, text) = pod
+        .output(Pod::shell("for fd in /proc/self/fd/*; do readlink $fd; done | grep -vc -E '^(pipe|/dev/null|/proc)'"))
+        .await;
     assert_eq!(text, "0\n", "descriptors of the runtime are open in the container");
     pod.finish().await;
 }
@@ -210,8 +222,13 @@ async fn the_helpers_binary_cannot_be_written_from_inside() {
     let mut config = Pod::shell("exec sleep 1000");
     config.security_context.privileged = true;
     let id = pod.run(config).await;
-    let (_, text) = pod.exec(&id, "for i in 1 2 3 4 5; do for p in /proc/[0-9]*; do \
-        case $(readlink $p/exe) in *agent*|*runtime-driver*) echo > $p/exe; echo seen;; esac; done; done; true").await;
+    let (_, text) = pod
+        .exec(
+            &id,
+            "for i in 1 2 3 4 5; do for p in /proc/[0-9]*; do \
+        case $(readlink $p/exe) in *agent*|*runtime-driver*) echo > $p/exe; echo seen;; esac; done; done; true",
+        )
+        .await;
     assert!(!text.contains("seen"), "a container sees the agent's binary: {text}");
     pod.finish().await;
 }

@@ -19,6 +19,7 @@ async fn latencies() {
     measure("unconfined", None).await;
 }
 
+#[expect(clippy::print_stdout, reason = "figures are for reading")]
 async fn measure(title: &str, seccomp: Option<SecurityProfile>) {
     println!("{title}");
     let pod = Pod::start().await;

@@ -32,7 +32,8 @@ async fn exec_collects_output_and_exit_code() {
 
     // Confined exactly as the container's own process.
     let (_, outside) = pod.exec(&id, "grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/1/status; cat /proc/1/cgroup").await;
-    let (_, inside) = pod.exec(&id, "grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/self/status; cat /proc/self/cgroup").await;
+    let (_, inside) =
+        pod.exec(&id, "grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/self/status; cat /proc/self/cgroup").await;
     assert_eq!(inside, outside);
     assert!(inside.contains("Seccomp:\t2"), "{inside}");
 
@@ -66,7 +67,10 @@ async fn failed_execs_leave_no_zombies_that_keep_a_container_from_ending() {
     }
     let (_, zombies) = pod.exec(&id, "grep -l '^State:.Z' /proc/[0-9]*/status; true").await;
     assert_eq!(zombies, "");
-    tokio::time::timeout(PATIENCE, pod.runtime.stop_container(&id, Duration::ZERO)).await.expect("in time").expect("stop");
+    tokio::time::timeout(PATIENCE, pod.runtime.stop_container(&id, Duration::ZERO))
+        .await
+        .expect("in time")
+        .expect("stop");
     pod.finish().await;
 }
 
@@ -116,7 +120,8 @@ async fn live_exec_has_a_terminal_that_can_be_resized() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_with_a_terminal_can_be_attached_to() {
     let pod = Pod::start().await;
-    let mut config = Pod::shell("tty; while read line; do echo got:$line; [ $line = bye ] && stty size && exit 4; done");
+    let mut config =
+        Pod::shell("tty; while read line; do echo got:$line; [ $line = bye ] && stty size && exit 4; done");
     (config.tty, config.stdin) = (true, true);
     let id = pod.run(config).await;
     let attach = AttachRequest { container_id: id.clone(), tty: true, stdin: true, stdout: true, stderr: false };
