@@ -158,6 +158,25 @@ pub(crate) fn unix_id(id: i64, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// `example.com/path` (`IsDomainPrefixedPath`).
+pub(crate) fn domain_prefixed_path(text: &str, path: &Path, errors: &mut ErrorList) {
+    if text.is_empty() {
+        errors.required(path, "");
+        return;
+    }
+    let Some((domain, rest)) = text.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty())
+    else {
+        errors.invalid(path, text, r#"must be a domain-prefixed path (such as "acme.io/foo")"#);
+        return;
+    };
+    all_invalid(names::is_dns1123_subdomain(domain), domain, path, errors);
+    let is_segment = |c: char| c.is_ascii_alphanumeric() || "/:!$&'()*+,;=%@._~-".contains(c);
+    if !rest.chars().all(is_segment) {
+        let message = "Invalid path (e.g. 'foo/bar', regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+        errors.invalid(path, rest, message);
+    }
+}
+
 /// Go's legacy parser takes leading zeros in IPv4 octets, so addresses that were stored once stay valid.
 pub(crate) fn parse_ip(text: &str) -> Option<IpAddr> {
     if let Ok(address) = text.parse() {

@@ -1,7 +1,10 @@
 //! Controller revisions for the registry. Upstream: `pkg/registry/apps/controllerrevision`.
 
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use registry::{Column, Info, Strategy};
+use registry::{Column, Info, RequestCx, Strategy};
 use serde_json::json;
 
 use crate::optional::{Flag, Items};
@@ -15,6 +18,14 @@ impl Strategy for ControllerRevisions {
 
     const INFO: Info = Info::namespaced("apps", "v1", "ControllerRevision", "controllerrevisions");
     const COLUMNS: &'static [Column<ControllerRevision>] = COLUMNS;
+
+    fn validate(&self, _cx: &RequestCx, object: &ControllerRevision) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &ControllerRevision, old: &ControllerRevision) -> ErrorList {
+        validation::validate_update(new, old)
+    }
 }
 
 /// `deployment.apps/web`, of the owner that manages the object.

@@ -1,5 +1,11 @@
 //! Cron jobs for the registry. Upstream: `pkg/registry/batch/cronjob`.
 
+mod schedule;
+#[cfg(test)]
+mod tests;
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::batch::v1::CronJob;
 use registry::since;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
@@ -38,6 +44,14 @@ impl Strategy for CronJobs {
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut CronJob, old: &CronJob) {
         new.status.clone_from(&old.status);
         new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &CronJob) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &CronJob, old: &CronJob) -> ErrorList {
+        validation::validate_update(new, old)
     }
 }
 

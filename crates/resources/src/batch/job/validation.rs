@@ -170,7 +170,7 @@ pub(in crate::batch) fn validate_made(spec: &JobSpec, options: &PodOptions, path
     }
     if let Some(manager) = &spec.managed_by {
         let path = path.child("managedBy");
-        domain_prefixed_path(manager, &path, errors);
+        check::domain_prefixed_path(manager, &path, errors);
         if manager.len() > MAX_MANAGED_BY {
             errors.too_long(&path, MAX_MANAGED_BY);
         }
@@ -274,25 +274,6 @@ fn restart_policy(spec: &JobSpec, path: &Path, errors: &mut ErrorList) {
             }
         }
         policy => errors.not_supported(path, policy, &["OnFailure", "Never"]),
-    }
-}
-
-/// `example.com/path` (`IsDomainPrefixedPath`).
-fn domain_prefixed_path(text: &str, path: &Path, errors: &mut ErrorList) {
-    if text.is_empty() {
-        errors.required(path, "");
-        return;
-    }
-    let Some((domain, rest)) = text.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty())
-    else {
-        errors.invalid(path, text, r#"must be a domain-prefixed path (such as "acme.io/foo")"#);
-        return;
-    };
-    check::all_invalid(names::is_dns1123_subdomain(domain), domain, path, errors);
-    let is_segment = |c: char| c.is_ascii_alphanumeric() || "/:!$&'()*+,;=%@._~-".contains(c);
-    if !rest.chars().all(is_segment) {
-        let message = "Invalid path (e.g. 'foo/bar', regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
-        errors.invalid(path, rest, message);
     }
 }
 

@@ -1,7 +1,10 @@
 //! Replication controllers for the registry. Upstream: `pkg/registry/core/replicationcontroller`.
 
+mod validation;
+
 use std::collections::BTreeMap;
 
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
 use k8s_openapi::api::core::v1::ReplicationController;
 use registry::{Column, GcPolicy, Info, ObjectExt, RequestCx, SelectableField, Strategy, Subresource};
@@ -49,6 +52,19 @@ impl Strategy for ReplicationControllers {
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut ReplicationController, old: &ReplicationController) {
         new.status.clone_from(&old.status);
         new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &ReplicationController) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_status_update(
+        &self,
+        _cx: &RequestCx,
+        new: &ReplicationController,
+        _old: &ReplicationController,
+    ) -> ErrorList {
+        validation::validate_status(new)
     }
 
     fn scale(&self, object: &ReplicationController) -> Option<Scale> {

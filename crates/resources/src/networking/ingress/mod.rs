@@ -1,7 +1,12 @@
 //! Ingresses for the registry. Upstream: `pkg/registry/networking/ingress`.
 
+#[cfg(test)]
+mod tests;
+mod validation;
+
 use std::collections::BTreeSet;
 
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::networking::v1::Ingress;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
 use serde_json::json;
@@ -27,6 +32,18 @@ impl Strategy for Ingresses {
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut Ingress, old: &Ingress) {
         new.status.clone_from(&old.status);
         new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &Ingress) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &Ingress, old: &Ingress) -> ErrorList {
+        validation::validate_update(new, old)
+    }
+
+    fn validate_status_update(&self, _cx: &RequestCx, new: &Ingress, _old: &Ingress) -> ErrorList {
+        validation::validate_status(new)
     }
 }
 

@@ -1,5 +1,8 @@
 //! Ingress classes for the registry. Upstream: `pkg/registry/networking/ingressclass`.
 
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::networking::v1::IngressClass;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy};
 use serde_json::json;
@@ -29,6 +32,14 @@ impl Strategy for IngressClasses {
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut IngressClass, old: &IngressClass) {
         new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &IngressClass) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &IngressClass, old: &IngressClass) -> ErrorList {
+        validation::validate_update(new, old)
     }
 }
 

@@ -1,5 +1,10 @@
 //! Network policies for the registry. Upstream: `pkg/registry/networking/networkpolicy`.
 
+#[cfg(test)]
+mod tests;
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy};
 use serde_json::json;
@@ -41,6 +46,10 @@ impl Strategy for NetworkPolicies {
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut NetworkPolicy, old: &NetworkPolicy) {
         new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &NetworkPolicy) -> ErrorList {
+        validation::validate(object)
     }
 }
 

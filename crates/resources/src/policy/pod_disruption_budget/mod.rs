@@ -1,5 +1,8 @@
 //! Pod disruption budgets for the registry. Upstream: `pkg/registry/policy/poddisruptionbudget`.
 
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
@@ -24,6 +27,19 @@ impl Strategy for PodDisruptionBudgets {
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut PodDisruptionBudget, old: &PodDisruptionBudget) {
         new.status.clone_from(&old.status);
         new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &PodDisruptionBudget) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_status_update(
+        &self,
+        _cx: &RequestCx,
+        new: &PodDisruptionBudget,
+        _old: &PodDisruptionBudget,
+    ) -> ErrorList {
+        validation::validate_status(new)
     }
 }
 

@@ -1,5 +1,8 @@
 //! Priority classes for the registry. Upstream: `pkg/registry/scheduling/priorityclass`.
 
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy};
 use serde_json::json;
@@ -26,6 +29,14 @@ impl Strategy for PriorityClasses {
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut PriorityClass, old: &PriorityClass) {
         new.bump_generation_if(old, false);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &PriorityClass) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &PriorityClass, old: &PriorityClass) -> ErrorList {
+        validation::validate_update(new, old)
     }
 }
 
