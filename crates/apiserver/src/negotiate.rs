@@ -152,4 +152,13 @@ mod tests {
         let partial = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
         assert_eq!(of(partial).unwrap(), Output { media: Media::Protobuf, view: View::Metadata, pretty: false });
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_accept_header_is_survived(text in "[ -~]{0,200}") {
+            if let Err(code) = of(&text) {
+                proptest::prop_assert_eq!(code, 406);
+            }
+        }
+    }
 }

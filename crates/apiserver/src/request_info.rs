@@ -186,4 +186,18 @@ mod tests {
         }
         assert!(RequestInfo::parse(&Method::GET, "/%ff", &[]).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_url_is_survived(path: String, query: String, segments in proptest::collection::vec("[a-z/%.]{0,6}", 0..8)) {
+            let query = parse_query(Some(&query));
+            for method in [Method::GET, Method::POST, Method::DELETE] {
+                for path in [path.as_str(), &format!("/api/v1/{}", segments.join("/")), &format!("/apis/{}", segments.join("/"))] {
+                    if let Ok(info) = RequestInfo::parse(&method, path, &query) {
+                        proptest::prop_assert!(!info.is_resource || !info.version.is_empty() || path.contains("//"));
+                    }
+                }
+            }
+        }
+    }
 }

@@ -323,3 +323,37 @@ impl DeleteOptions {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_query_is_an_answer(pairs: Vec<(String, String)>, text: String) {
+            let named = ["labelSelector", "fieldSelector", "limit", "resourceVersion", "dryRun", "propagationPolicy"]
+                .map(|name| (name.to_owned(), text.clone()));
+            for query in [&pairs[..], &named[..]] {
+                // Refused or not: what matters is that it is decided, with a message of reasonable size.
+                let errors = [
+                    ListOptions::from_query(query).err(),
+                    DeleteOptions::from_query(query).err(),
+                    WriteOptions::from_query(query, "CreateOptions").err(),
+                ];
+                for error in errors.into_iter().flatten() {
+                    proptest::prop_assert!((400..500).contains(&error.code));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn delete_options_are_checked() {
+        let code = |body: Value| DeleteOptions::from_json(&body).err().map_or(200, |error| error.code);
+        assert_eq!(code(serde_json::json!({"gracePeriodSeconds": 5, "propagationPolicy": "Orphan"})), 200);
+        assert_eq!(code(serde_json::json!({"gracePeriodSeconds": "5"})), 400);
+        assert_eq!(code(serde_json::json!({"propagationPolicy": "Sideways"})), 422);
+        assert_eq!(code(serde_json::json!({"propagationPolicy": "Orphan", "orphanDependents": true})), 422);
+        assert_eq!(code(serde_json::json!({"dryRun": ["Some"]})), 422);
+    }
+}

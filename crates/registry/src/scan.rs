@@ -133,4 +133,16 @@ mod tests {
         assert!(lookup(b"]]]", &["a"]).is_none());
         assert!(lookup(b"{\"a\":]}", &["b"]).is_none());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>, cut in 0..OBJECT.len(), byte: u8) {
+            entries(&bytes).count();
+            lookup(&bytes, &["a", "b"]);
+            let mut damaged = OBJECT.to_vec();
+            damaged[cut] = byte;
+            entries(&damaged).count();
+            text(&damaged, &["a", "b"]);
+        }
+    }
 }
