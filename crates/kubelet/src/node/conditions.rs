@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 const MEMORY_FLOOR: i64 = 100 << 20;
 /// Free disk below both of these is pressure: a tenth, as upstream, but on a large disk that is too careful.
 const DISK_PERCENT: u64 = 10;
-const DISK_FLOOR: u64 = 4 << 30;
+const DISK_FLOOR: u64 = 1 << 30;
 const INODES_PERCENT: u64 = 5;
 
 #[derive(Clone, Debug, Default)]
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn pressure() {
         let measured =
-            Measured { memory_available: Some(1 << 20), disk: Some((1 << 30, 100 << 30)), ..Measured::default() };
+            Measured { memory_available: Some(1 << 20), disk: Some((1 << 29, 100 << 30)), ..Measured::default() };
         let list = conditions(&measured, &[], Timestamp::UNIX_EPOCH);
         assert_eq!((list[0].status.as_str(), list[1].status.as_str()), ("True", "True"));
     }
