@@ -565,8 +565,11 @@ fn a_configuration_that_cannot_be_made_is_shown_and_retried() {
     bench.send(Input::Volumes(Ok(())));
     bench.send(Input::Sandbox(Ok(SandboxInfo { id: "sb".to_owned(), ips: vec![], attempt: 0 })));
     bench.send(Input::Image { container: 0, result: Ok(ImageReady::default()) });
-    let failure =
-        StartFailure { reason: "CreateContainerConfigError", message: "secret \"s\" not found".to_owned(), ended: None };
+    let failure = StartFailure {
+        reason: "CreateContainerConfigError",
+        message: "secret \"s\" not found".to_owned(),
+        ended: None,
+    };
     bench.send(Input::Started { container: 0, result: Err(failure) });
     bench.summary();
     bench.note("the secret appears");

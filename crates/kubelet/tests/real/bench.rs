@@ -9,8 +9,10 @@ use crate::fixture::{Fixture, phase, ready};
 
 pub async fn latency() {
     let fixture = Fixture::start().await;
-    let spec = || json!({"terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent",
-        "command": ["sleep", "1000"]}]});
+    let spec = || {
+        json!({"terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent",
+        "command": ["sleep", "1000"]}]})
+    };
     fixture.create("warm", spec()).await;
     fixture.wait("warm", "ready", ready).await;
     let mut times = Vec::new();
@@ -25,7 +27,12 @@ pub async fn latency() {
         fixture.wait_gone(&name).await;
     }
     times.sort();
-    println!("create to Running: p50 {:?} p90 {:?}; CPU of this process per pod {:?}", times[10], times[18], (fixture.cpu() - cpu) / 20);
+    println!(
+        "create to Running: p50 {:?} p90 {:?}; CPU of this process per pod {:?}",
+        times[10],
+        times[18],
+        (fixture.cpu() - cpu) / 20
+    );
     let started = Instant::now();
     let names: Vec<String> = (0..30).map(|number| format!("b{number}")).collect();
     join_all(names.iter().map(|name| fixture.create(name, spec()))).await;

@@ -31,7 +31,8 @@ pub const IGNORED: &[(&str, Case)] = &[("latency", || Box::pin(bench::latency())
 
 /// A pod of one container that runs a script.
 fn script(text: &str, extra: Value) -> Value {
-    let mut container = json!({"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", text]});
+    let mut container =
+        json!({"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", text]});
     container.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     json!({"terminationGracePeriodSeconds": 2, "containers": [container]})
 }
@@ -135,10 +136,18 @@ async fn identity_and_limits() {
     refused["restartPolicy"] = json!("Never");
     fixture.create("b", refused).await;
     let pod = fixture
-        .wait("b", "refused", |pod| status(pod).state.and_then(|state| state.waiting).is_some_and(|waiting| waiting.reason.as_deref() == Some("CreateContainerConfigError")))
+        .wait("b", "refused", |pod| {
+            status(pod)
+                .state
+                .and_then(|state| state.waiting)
+                .is_some_and(|waiting| waiting.reason.as_deref() == Some("CreateContainerConfigError"))
+        })
         .await;
     let message = status(&pod).state.unwrap().waiting.unwrap().message.unwrap();
-    assert!(message.starts_with("container has runAsNonRoot and image will run as root (pod: \"b_default("), "{message}");
+    assert!(
+        message.starts_with("container has runAsNonRoot and image will run as root (pod: \"b_default("),
+        "{message}"
+    );
     gone(&fixture, &["a", "b"]).await;
     fixture.finish().await;
 }
@@ -146,16 +155,25 @@ async fn identity_and_limits() {
 async fn last_words_and_restarts() {
     let fixture = Fixture::start().await;
     fixture.create("a", script("echo bye > /dev/termination-log; exit 3", json!({}))).await;
-    let pod = fixture.wait("a", "restarted", |pod| status(pod).restart_count >= 1 && status(pod).last_state.is_some_and(|last| last.terminated.is_some())).await;
+    let pod = fixture
+        .wait("a", "restarted", |pod| {
+            status(pod).restart_count >= 1 && status(pod).last_state.is_some_and(|last| last.terminated.is_some())
+        })
+        .await;
     let last = status(&pod).last_state.unwrap().terminated.unwrap();
     assert_eq!((last.exit_code, last.reason.as_deref(), last.message.as_deref()), (3, Some("Error"), Some("bye\n")));
-    fixture.create("b", script("echo to the log; exit 1", json!({"terminationMessagePolicy": "FallbackToLogsOnError"}))).await;
-    let pod = fixture.wait("b", "restarted", |pod| status(pod).last_state.is_some_and(|last| last.terminated.is_some())).await;
+    fixture
+        .create("b", script("echo to the log; exit 1", json!({"terminationMessagePolicy": "FallbackToLogsOnError"})))
+        .await;
+    let pod = fixture
+        .wait("b", "restarted", |pod| status(pod).last_state.is_some_and(|last| last.terminated.is_some()))
+        .await;
     assert_eq!(status(&pod).last_state.unwrap().terminated.unwrap().message.as_deref(), Some("to the log\n"));
     let mut spec = script("true", json!({}));
     spec["containers"][0]["command"] = json!(["nonsense"]);
     fixture.create("d", spec).await;
-    let pod = fixture.wait("d", "failed", |pod| status(pod).last_state.is_some_and(|last| last.terminated.is_some())).await;
+    let pod =
+        fixture.wait("d", "failed", |pod| status(pod).last_state.is_some_and(|last| last.terminated.is_some())).await;
     let last = status(&pod).last_state.unwrap().terminated.unwrap();
     assert_eq!((last.exit_code, last.reason.as_deref()), (128, Some("StartError")), "{:?}", last.message);
     gone(&fixture, &["a", "b", "d"]).await;
@@ -184,9 +202,7 @@ async fn stops_within_its_grace() {
 
 async fn init_containers_and_sidecars() {
     let fixture = Fixture::start().await;
-    let busybox = |name: &str, text: &str| {
-        json!({"name": name, "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", text], "volumeMounts": [{"name": "v", "mountPath": "/v"}]})
-    };
+    let busybox = |name: &str, text: &str| json!({"name": name, "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", text], "volumeMounts": [{"name": "v", "mountPath": "/v"}]});
     let mut side = busybox("side", "echo side >> /v/log; trap 'exit 0' TERM; while true; do sleep 0.05; done");
     side["restartPolicy"] = json!("Always");
     let spec = json!({"terminationGracePeriodSeconds": 2, "volumes": [{"name": "v", "emptyDir": {}}],
@@ -208,7 +224,10 @@ async fn probes() {
     fixture.wait("a", "running but not ready", |pod| phase(pod) == "Running" && !ready(pod)).await;
     fixture.wait("a", "ready", ready).await;
     let events = fixture.events("a").await;
-    assert!(events.iter().any(|event| event.starts_with("Unhealthy: Readiness probe failed: cat: can't open '/ready'")), "{events:?}");
+    assert!(
+        events.iter().any(|event| event.starts_with("Unhealthy: Readiness probe failed: cat: can't open '/ready'")),
+        "{events:?}"
+    );
     gone(&fixture, &["a"]).await;
     fixture.finish().await;
 }

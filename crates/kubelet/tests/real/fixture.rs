@@ -36,12 +36,16 @@ impl Fixture {
         let directory = tempfile::tempdir().expect("temporary directory");
         let store = Store::open(directory.path().join("images")).expect("open store");
         let cache = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/debian-packages");
-        let archive = tokio::task::spawn_blocking(move || pack::pack(&pack::busybox(), &cache).expect("pack busybox").archive);
+        let archive =
+            tokio::task::spawn_blocking(move || pack::pack(&pack::busybox(), &cache).expect("pack busybox").archive);
         store.import_stream(&*archive.await.expect("packed"), &[]).expect("import busybox");
         let client = cluster.client();
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
-        accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await.expect("default account");
+        accounts
+            .create(&PostParams::default(), &serde_json::from_value(account).unwrap())
+            .await
+            .expect("default account");
         let caches = Caches::new(client.clone(), cluster.supervisor());
         let pods = caches.of::<Pod>();
         let supervisor = Supervisor::new();
@@ -101,7 +105,8 @@ impl Fixture {
     }
 
     pub async fn logs(&self, name: &str) -> String {
-        let request = Request::get(format!("/containerLogs/default/{name}/c")).body(Empty::<bytes::Bytes>::new()).unwrap();
+        let request =
+            Request::get(format!("/containerLogs/default/{name}/c")).body(Empty::<bytes::Bytes>::new()).unwrap();
         let body = self.kubelet.handle(request).await.into_body().collect().await.unwrap().to_bytes();
         String::from_utf8_lossy(&body).into_owned()
     }
@@ -121,7 +126,9 @@ impl Fixture {
         use nix::sys::resource::{UsageWho, getrusage};
         let of = |who| {
             let usage = getrusage(who).unwrap();
-            let of = |time: nix::sys::time::TimeVal| Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap());
+            let of = |time: nix::sys::time::TimeVal| {
+                Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap())
+            };
             of(usage.user_time()) + of(usage.system_time())
         };
         of(UsageWho::RUSAGE_SELF) + of(UsageWho::RUSAGE_CHILDREN)

@@ -18,7 +18,10 @@ fn main() -> ExitCode {
     }
     let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let chosen = |name: &str| {
-        wanted.is_empty() || wanted.iter().any(|wanted| if flag("--exact") { **wanted == name } else { name.contains(wanted.as_str()) })
+        wanted.is_empty()
+            || wanted
+                .iter()
+                .any(|wanted| if flag("--exact") { **wanted == name } else { name.contains(wanted.as_str()) })
     };
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
     let asked = if wanted.is_empty() { &[] } else { cases::IGNORED };
