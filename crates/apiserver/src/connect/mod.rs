@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use api::core::v1::Pod;
 use apimachinery::ApiError;
-use http::Method;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 use registry::{
     Handler, Kind, Subresource, Verb,
     admission::{AdmissionRequest, Operation},
@@ -23,6 +24,9 @@ use crate::{
     respond::Answer,
     server::{ApiServer, Call},
 };
+
+/// How much of a node's refusal is read. Upstream: `maxReadLength`.
+const MAX_REFUSAL: usize = 50_000;
 
 pub(crate) async fn serve(
     server: &ApiServer,
@@ -92,7 +96,25 @@ async fn to_pod(server: &ApiServer, call: Call, what: &str) -> Result<Answer, Ap
         "exec" | "attach" => (format!("/{what}/{namespace}/{name}/{container}"), stream_query(&call, what)?),
         _ => return Err(ApiError::path_not_found()),
     };
-    to_node(server, call, &node, &path, query).await
+    let answer = to_node(server, call, &node, &path, query).await?;
+    if what == "log" { explain(answer, pod.metadata.name.as_deref().unwrap_or_default()).await } else { Ok(answer) }
+}
+
+/// A node refuses in plain words; clients want a Status. Upstream: `GenericHttpResponseChecker`.
+async fn explain(answer: Answer, pod: &str) -> Result<Answer, ApiError> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let body = Limited::new(answer.into_body(), MAX_REFUSAL).collect().await.map(http_body_util::Collected::to_bytes);
+    let text = String::from_utf8_lossy(&body.unwrap_or_default()).trim_end().to_owned();
+    Err(match status {
+        StatusCode::BAD_REQUEST => ApiError::bad_request(text),
+        StatusCode::NOT_FOUND => {
+            ApiError::not_found(&apimachinery::Gvr::new("", "v1", "pods"), &format!("{pod}: {text}"))
+        }
+        _ => ApiError::internal(text),
+    })
 }
 
 async fn to_node(server: &ApiServer, call: Call, node: &str, path: &str, query: String) -> Result<Answer, ApiError> {
