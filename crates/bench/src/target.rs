@@ -1,14 +1,18 @@
 //! The cluster that is measured: a client, and the processes that are it.
 
-use std::{collections::HashSet, fs, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use api::core::v1::{Namespace, ServiceAccount};
 use kube::{
     Api, Client, Config,
-    api::{DeleteParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
+use serde_json::{Value, json};
 
 use crate::Arguments;
 
@@ -90,15 +94,14 @@ impl Target {
 
     /// Makes a namespace for a case and waits until pods can be created in it.
     pub(crate) async fn namespace(&self, name: &str) -> anyhow::Result<()> {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let mut namespace = Namespace::default();
-        namespace.metadata.name = Some(name.to_owned());
+        let namespaces = objects(self.client.clone(), None, "namespaces", "Namespace");
+        let namespace = object(json!({"metadata": {"name": name}}))?;
         match namespaces.create(&PostParams::default(), &namespace).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
             Err(error) => return Err(error).with_context(|| format!("create namespace {name}")),
         }
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), name);
+        let accounts = objects(self.client.clone(), Some(name), "serviceaccounts", "ServiceAccount");
         let made = wait(&accounts, "metadata.name=default", |known| !known.is_empty());
         tokio::time::timeout(PATIENCE, made).await.context("wait for the default service account")??;
         Ok(())
@@ -106,14 +109,14 @@ impl Target {
 
     /// Removes a case's namespace with everything in it, and waits until it has gone.
     pub(crate) async fn remove_namespace(&self, name: &str) -> anyhow::Result<()> {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let namespaces = objects(self.client.clone(), None, "namespaces", "Namespace");
         match namespaces.delete(name, &DeleteParams::default()).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             Err(error) => return Err(error).with_context(|| format!("delete namespace {name}")),
         }
         let fields = format!("metadata.name={name}");
-        let gone = wait(&namespaces, &fields, std::collections::HashMap::is_empty);
+        let gone = wait(&namespaces, &fields, HashMap::is_empty);
         tokio::time::timeout(PATIENCE, gone)
             .await
             .with_context(|| format!("wait until namespace {name} has gone"))??;
@@ -121,22 +124,40 @@ impl Target {
     }
 }
 
+/// Objects of a kind without a type of their own: the benchmark looks at few fields, and decoding every kind once more
+/// would make the program larger for nothing.
+pub(crate) fn objects(client: Client, namespace: Option<&str>, plural: &str, kind: &str) -> Api<DynamicObject> {
+    let resource = ApiResource {
+        group: String::new(),
+        version: "v1".to_owned(),
+        api_version: "v1".to_owned(),
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+    };
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        None => Api::all_with(client, &resource),
+    }
+}
+
+/// An object from JSON.
+pub(crate) fn object(value: Value) -> anyhow::Result<DynamicObject> {
+    Ok(serde_json::from_value(value)?)
+}
+
 /// Follows objects until the set of them by name satisfies `enough`.
-pub(crate) async fn wait<K>(
-    objects: &Api<K>,
+pub(crate) async fn wait(
+    objects: &Api<DynamicObject>,
     fields: &str,
-    enough: impl Fn(&std::collections::HashMap<String, K>) -> bool,
-) -> anyhow::Result<()>
-where
-    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
+    enough: impl Fn(&HashMap<String, DynamicObject>) -> bool,
+) -> anyhow::Result<()> {
     use futures::TryStreamExt as _;
     use kube::api::{ListParams, WatchEvent, WatchParams};
     loop {
         let list = objects.list(&ListParams::default().fields(fields)).await?;
         let version = list.metadata.resource_version.clone().unwrap_or_default();
-        let name = |object: &K| object.meta().name.clone().unwrap_or_default();
-        let mut known: std::collections::HashMap<String, K> = list.items.into_iter().map(|o| (name(&o), o)).collect();
+        let name = |object: &DynamicObject| object.metadata.name.clone().unwrap_or_default();
+        let mut known: HashMap<String, DynamicObject> = list.items.into_iter().map(|o| (name(&o), o)).collect();
         if enough(&known) {
             return Ok(());
         }
@@ -159,6 +180,22 @@ where
             }
         }
     }
+}
+
+/// Whether a pod's containers run.
+pub(crate) fn is_running(pod: &DynamicObject) -> bool {
+    pod.data.pointer("/status/phase").is_some_and(|phase| phase == "Running")
+}
+
+/// Whether a pod serves.
+pub(crate) fn is_ready(pod: &DynamicObject) -> bool {
+    let conditions = pod.data.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// Whether a pod has a node.
+pub(crate) fn is_bound(pod: &DynamicObject) -> bool {
+    pod.data.pointer("/spec/nodeName").is_some()
 }
 
 /// The fields of `/proc/<pid>/stat` behind the name, which may itself contain anything.

@@ -105,7 +105,9 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused() {
         let refused = |text: &str| format!("{:#}", parse(text).err().unwrap());
-        assert!(refused("mirrors: {docker.io: {endpoint: ['https://mirror.example']}}").contains("cannot stand in for"));
+        assert!(
+            refused("mirrors: {docker.io: {endpoint: ['https://mirror.example']}}").contains("cannot stand in for")
+        );
         assert!(refused("configs: {a: {tls: {insecure_skip_verify: true}}}").contains("insecure_skip_verify"));
         assert!(refused("configs: {a: {tls: {ca_file: /nowhere/ca.pem}}}").contains("/nowhere/ca.pem"));
     }

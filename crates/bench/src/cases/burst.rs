@@ -3,17 +3,13 @@
 use std::time::Instant;
 
 use anyhow::Context as _;
-use api::core::v1::Pod;
 use futures::{StreamExt as _, TryStreamExt as _};
-use kube::{
-    Api,
-    api::{DeleteParams, ListParams, PostParams},
-};
+use kube::api::{DeleteParams, ListParams, PostParams};
 
 use super::{micros_each, sleeping_pod};
 use crate::{
     Arguments, Report,
-    target::{PATIENCE, Target, wait},
+    target::{PATIENCE, Target, is_ready, objects, wait},
 };
 
 const NAMESPACE: &str = "bench-burst";
@@ -21,7 +17,7 @@ const NAMESPACE: &str = "bench-burst";
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
 pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     target.namespace(NAMESPACE).await?;
-    let pods: Api<Pod> = Api::namespaced(target.client.clone(), NAMESPACE);
+    let pods = objects(target.client.clone(), Some(NAMESPACE), "pods", "Pod");
     let (before, start) = (target.usage()?, Instant::now());
     let manifests = (0..arguments.burst).map(|index| sleeping_pod(&format!("pod-{index}"), &arguments.image));
     let manifests = manifests.collect::<anyhow::Result<Vec<_>>>()?;
@@ -31,8 +27,7 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Rep
         .buffer_unordered(arguments.burst.max(1))
         .try_for_each(|_| futures::future::ready(Ok(())))
         .await?;
-    let ready =
-        wait(&pods, "", |known| known.values().filter(|pod| api::pod::is_ready(pod)).count() >= arguments.burst);
+    let ready = wait(&pods, "", |known| known.values().filter(|pod| is_ready(pod)).count() >= arguments.burst);
     tokio::time::timeout(PATIENCE, ready).await.context("not all pods became ready")??;
     report.add(format!("{} pods at once to all Ready", arguments.burst), start.elapsed().as_secs_f64() * 1e3, "ms");
     let during = target.usage()?;

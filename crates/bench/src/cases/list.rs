@@ -2,12 +2,15 @@
 
 use std::time::Instant;
 
-use api::core::v1::ConfigMap;
 use futures::{AsyncReadExt as _, StreamExt as _, TryStreamExt as _};
-use kube::{Api, api::PostParams};
+use kube::api::PostParams;
 
 use super::config_map;
-use crate::{Arguments, Report, report::Latencies, target::Target};
+use crate::{
+    Arguments, Report,
+    report::Latencies,
+    target::{Target, objects},
+};
 
 const NAMESPACE: &str = "bench-list";
 const LISTS: usize = 10;
@@ -15,11 +18,14 @@ const LISTS: usize = 10;
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
 pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     target.namespace(NAMESPACE).await?;
-    let maps: Api<ConfigMap> = Api::namespaced(target.client.clone(), NAMESPACE);
+    let maps = objects(target.client.clone(), Some(NAMESPACE), "configmaps", "ConfigMap");
     let post = PostParams::default();
     let writes = (0..arguments.list_objects).map(|index| {
         let (maps, post) = (maps.clone(), post.clone());
-        async move { maps.create(&post, &config_map(&format!("map-{index}"), 1536)).await.map(drop) }
+        async move {
+            maps.create(&post, &config_map(&format!("map-{index}"), 1536)?).await?;
+            anyhow::Ok(())
+        }
     });
     futures::stream::iter(writes).buffer_unordered(arguments.concurrency).try_collect::<()>().await?;
     for (name, version) in [("list from cache", "&resourceVersion=0"), ("list consistent", "")] {

@@ -8,25 +8,25 @@ pub(crate) mod pods;
 pub(crate) mod scheduling;
 pub(crate) mod watch;
 
-use api::core::v1::{ConfigMap, Pod};
+use kube::api::DynamicObject;
+use serde_json::json;
+
+use crate::target::object;
 
 /// A ConfigMap whose JSON has about this many bytes.
-pub(crate) fn config_map(name: &str, bytes: usize) -> ConfigMap {
-    let mut object = ConfigMap::default();
-    object.metadata.name = Some(name.to_owned());
-    object.data = Some([("data".to_owned(), "x".repeat(bytes.saturating_sub(250)))].into());
-    object
+pub(crate) fn config_map(name: &str, bytes: usize) -> anyhow::Result<DynamicObject> {
+    object(json!({"metadata": {"name": name}, "data": {"data": "x".repeat(bytes.saturating_sub(250))}}))
 }
 
 /// A pod that sleeps and ends at once when it is told to.
-pub(crate) fn sleeping_pod(name: &str, image: &str) -> anyhow::Result<Pod> {
-    Ok(serde_json::from_value(serde_json::json!({
+pub(crate) fn sleeping_pod(name: &str, image: &str) -> anyhow::Result<DynamicObject> {
+    object(json!({
         "metadata": {"name": name, "labels": {"app": "bench"}},
         "spec": {
             "terminationGracePeriodSeconds": 0,
             "containers": [{"name": "c", "image": image, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "3600"]}],
         },
-    }))?)
+    }))
 }
 
 /// Microseconds of CPU for each of `count` operations.

@@ -2,37 +2,47 @@
 
 use std::{future::Future, time::Instant};
 
-use api::core::v1::ConfigMap;
 use futures::{StreamExt as _, TryStreamExt as _};
-use kube::{Api, api::PostParams};
+use kube::api::PostParams;
 
 use super::{config_map, micros_each};
-use crate::{Arguments, Report, report::Latencies, target::Target};
+use crate::{
+    Arguments, Report,
+    report::Latencies,
+    target::{Target, objects},
+};
 
 const NAMESPACE: &str = "bench-objects";
 const BYTES: usize = 1024;
 
 pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     target.namespace(NAMESPACE).await?;
-    let maps: Api<ConfigMap> = Api::namespaced(target.client.clone(), NAMESPACE);
+    let maps = objects(target.client.clone(), Some(NAMESPACE), "configmaps", "ConfigMap");
     let name = |index: usize| format!("map-{index}");
     let post = PostParams::default();
     measure(target, arguments, report, "object create", |index| {
         let (maps, post) = (maps.clone(), post.clone());
-        async move { maps.create(&post, &config_map(&name(index), BYTES)).await.map(drop) }
+        async move {
+            maps.create(&post, &config_map(&name(index), BYTES)?).await?;
+            Ok(())
+        }
     })
     .await?;
     measure(target, arguments, report, "object get", |index| {
         let maps = maps.clone();
-        async move { maps.get(&name(index)).await.map(drop) }
+        async move {
+            maps.get(&name(index)).await?;
+            Ok(())
+        }
     })
     .await?;
     measure(target, arguments, report, "object update", |index| {
         let (maps, post) = (maps.clone(), post.clone());
         async move {
-            let mut object = config_map(&name(index), BYTES);
+            let mut object = config_map(&name(index), BYTES)?;
             object.metadata.labels = Some([("updated".to_owned(), "yes".to_owned())].into());
-            maps.replace(&name(index), &post, &object).await.map(drop)
+            maps.replace(&name(index), &post, &object).await?;
+            Ok(())
         }
     })
     .await?;
@@ -48,7 +58,7 @@ async fn measure<F>(
     operation: impl Fn(usize) -> F,
 ) -> anyhow::Result<()>
 where
-    F: Future<Output = Result<(), kube::Error>>,
+    F: Future<Output = anyhow::Result<()>>,
 {
     let (before, start) = (target.usage()?, Instant::now());
     let timed = |index| {

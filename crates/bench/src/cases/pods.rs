@@ -3,24 +3,20 @@
 use std::time::Instant;
 
 use anyhow::Context as _;
-use api::core::v1::Pod;
-use kube::{
-    Api,
-    api::{DeleteParams, PostParams},
-};
+use kube::api::{DeleteParams, PostParams};
 
 use super::{micros_each, sleeping_pod};
 use crate::{
     Arguments, Report,
     report::Latencies,
-    target::{PATIENCE, Target, wait},
+    target::{PATIENCE, Target, is_running, objects, wait},
 };
 
 const NAMESPACE: &str = "bench-pods";
 
 pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     target.namespace(NAMESPACE).await?;
-    let pods: Api<Pod> = Api::namespaced(target.client.clone(), NAMESPACE);
+    let pods = objects(target.client.clone(), Some(NAMESPACE), "pods", "Pod");
     let (mut running, mut gone) = (Latencies::new()?, Latencies::new()?);
     let before = target.usage()?;
     for index in 0..arguments.pods {
@@ -28,8 +24,8 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Rep
         let fields = format!("metadata.name={name}");
         let start = Instant::now();
         pods.create(&PostParams::default(), &sleeping_pod(&name, &arguments.image)?).await?;
-        let is_running = wait(&pods, &fields, |known| known.values().any(|pod| api::pod::phase(pod) == "Running"));
-        tokio::time::timeout(PATIENCE, is_running).await.with_context(|| format!("{name} does not run"))??;
+        let runs = wait(&pods, &fields, |known| known.values().any(is_running));
+        tokio::time::timeout(PATIENCE, runs).await.with_context(|| format!("{name} does not run"))??;
         running.record(start.elapsed());
         let start = Instant::now();
         pods.delete(&name, &DeleteParams::default()).await?;

@@ -3,18 +3,17 @@
 use std::time::Instant;
 
 use anyhow::Context as _;
-use api::core::v1::{Node, Pod};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
 use super::micros_each;
 use crate::{
     Arguments, Report,
-    target::{PATIENCE, Target, wait},
+    target::{PATIENCE, Target, is_bound, object, objects, wait},
 };
 
 const NAMESPACE: &str = "bench-scheduling";
@@ -22,8 +21,8 @@ const LABEL: &str = "bench.tiphys.dev/simulated";
 
 pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     target.namespace(NAMESPACE).await?;
-    let nodes: Api<Node> = Api::all(target.client.clone());
-    let pods: Api<Pod> = Api::namespaced(target.client.clone(), NAMESPACE);
+    let nodes = objects(target.client.clone(), None, "nodes", "Node");
+    let pods = objects(target.client.clone(), Some(NAMESPACE), "pods", "Pod");
     let outcome = measure(target, arguments, &nodes, &pods).await;
     // Nodes and their pods go whatever happened: nobody else would remove them.
     let now = DeleteParams::default().grace_period(0);
@@ -42,14 +41,14 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Rep
 async fn measure(
     target: &Target,
     arguments: &Arguments,
-    nodes: &Api<Node>,
-    pods: &Api<Pod>,
+    nodes: &Api<DynamicObject>,
+    pods: &Api<DynamicObject>,
 ) -> anyhow::Result<(f64, f64)> {
     let post = PostParams::default();
     let post = &post;
     let make_node = |index: usize| async move {
         let name = format!("simulated-{index}");
-        let node: Node = serde_json::from_value(json!({
+        let node = object(json!({
             "metadata": {"name": name, "labels": {LABEL: "true"}},
             "spec": {"taints": [{"key": LABEL, "effect": "NoSchedule"}]},
         }))?;
@@ -74,7 +73,7 @@ async fn measure(
         .context("make simulated nodes")?;
     let (before, start) = (target.usage()?, Instant::now());
     let make_pod = |index: usize| async move {
-        let pod: Pod = serde_json::from_value(json!({
+        let pod = object(json!({
             "metadata": {"name": format!("pod-{index}")},
             "spec": {
                 "nodeSelector": {LABEL: "true"},
@@ -90,9 +89,7 @@ async fn measure(
         .try_collect::<()>()
         .await
         .context("create pods")?;
-    let bound = wait(pods, "", |known| {
-        known.len() >= arguments.schedule_pods && known.values().all(|pod| api::pod::node_name(pod).is_some())
-    });
+    let bound = wait(pods, "", |known| known.len() >= arguments.schedule_pods && known.values().all(is_bound));
     tokio::time::timeout(PATIENCE, bound).await.context("not all pods got a node")??;
     let (after, elapsed) = (target.usage()?, start.elapsed());
     let rate = arguments.schedule_pods as f64 / elapsed.as_secs_f64();

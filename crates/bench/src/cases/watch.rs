@@ -9,15 +9,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use api::core::v1::ConfigMap;
 use futures::{AsyncBufReadExt as _, StreamExt as _, TryStreamExt as _};
-use kube::{Api, api::PostParams};
+use kube::api::PostParams;
 use tokio::sync::Notify;
 
 use super::{config_map, micros_each};
 use crate::{
     Arguments, Report,
-    target::{PATIENCE, Target},
+    target::{PATIENCE, Target, objects},
 };
 
 const NAMESPACE: &str = "bench-watch";
@@ -28,7 +27,7 @@ const PER_CONNECTION: usize = 25;
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
 pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     target.namespace(NAMESPACE).await?;
-    let maps: Api<ConfigMap> = Api::namespaced(target.client.clone(), NAMESPACE);
+    let maps = objects(target.client.clone(), Some(NAMESPACE), "configmaps", "ConfigMap");
     let version = maps.list(&kube::api::ListParams::default()).await?.metadata.resource_version.unwrap_or_default();
     let seen = Arc::new((AtomicUsize::new(0), Notify::new()));
     let expected = EVENTS * arguments.watchers;
@@ -55,7 +54,10 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Rep
     let post = PostParams::default();
     let writes = (0..EVENTS).map(|index| {
         let (maps, post) = (maps.clone(), post.clone());
-        async move { maps.create(&post, &config_map(&format!("map-{index}"), 1024)).await.map(drop) }
+        async move {
+            maps.create(&post, &config_map(&format!("map-{index}"), 1024)?).await?;
+            anyhow::Ok(())
+        }
     });
     futures::stream::iter(writes).buffer_unordered(arguments.concurrency).try_collect::<()>().await?;
     tokio::time::timeout(PATIENCE, seen.1.notified())

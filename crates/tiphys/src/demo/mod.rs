@@ -11,12 +11,11 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use api::{apps::v1::Deployment, core::v1::Service};
 use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
 use kube::{
     Api, Client,
-    api::{ListParams, WatchEvent, WatchParams},
+    api::{ApiResource, DynamicObject, ListParams, WatchEvent, WatchParams},
 };
 use tokio::net::UnixDatagram;
 
@@ -91,16 +90,11 @@ async fn up(layout: &Layout, kubeconfig: &Path, examples: &Path) -> anyhow::Resu
     tokio::time::timeout(PATIENCE, available(&client)).await.context(
         "the demo did not become available in time; look at `kubectl describe pods` with the kubeconfig above",
     )??;
-    let services: Api<Service> = Api::default_namespaced(client);
-    for service in services.list(&ListParams::default()).await? {
-        let Some(spec) = &service.spec else { continue };
-        if spec.type_.as_deref() == Some("LoadBalancer") {
-            for port in spec.ports.iter().flatten() {
-                println!(
-                    "http://localhost:{} answers for service/{}",
-                    port.port,
-                    service.metadata.name.as_deref().unwrap_or_default()
-                );
+    for service in objects(&client, "", "services", "Service").list(&ListParams::default()).await? {
+        if service.data["spec"]["type"] == "LoadBalancer" {
+            for port in service.data["spec"]["ports"].as_array().into_iter().flatten() {
+                let name = service.metadata.name.as_deref().unwrap_or_default();
+                println!("http://localhost:{} answers for service/{name}", port["port"]);
             }
         }
     }
@@ -164,7 +158,7 @@ async fn start(layout: &Layout, kubeconfig: &Path) -> anyhow::Result<()> {
 
 /// Waits until every Deployment of the default namespace has all its replicas available.
 async fn available(client: &Client) -> anyhow::Result<()> {
-    let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
+    let deployments = objects(client, "apps", "deployments", "Deployment");
     loop {
         let list = deployments.list(&ListParams::default()).await?;
         if list.items.iter().all(is_available) {
@@ -183,8 +177,20 @@ async fn available(client: &Client) -> anyhow::Result<()> {
     }
 }
 
-fn is_available(deployment: &Deployment) -> bool {
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let status = deployment.status.clone().unwrap_or_default();
-    status.observed_generation >= deployment.metadata.generation && status.available_replicas.unwrap_or(0) >= wanted
+fn is_available(deployment: &DynamicObject) -> bool {
+    let number = |path: &str| deployment.data.pointer(path).and_then(serde_json::Value::as_i64);
+    number("/status/observedGeneration") >= deployment.metadata.generation
+        && number("/status/availableReplicas").unwrap_or(0) >= number("/spec/replicas").unwrap_or(1)
+}
+
+/// Objects of the default namespace, without types: only a few of their fields are looked at.
+fn objects(client: &Client, group: &str, plural: &str, kind: &str) -> Api<DynamicObject> {
+    let resource = ApiResource {
+        group: group.to_owned(),
+        version: "v1".to_owned(),
+        api_version: apimachinery::key::join_api_version(group, "v1"),
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+    };
+    Api::default_namespaced_with(client.clone(), &resource)
 }

@@ -51,7 +51,8 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
             .await
             .context("open the store")?
             .context("open the store")?;
-    let resources = apiserver::kinds::all(&resources::Options { service_ranges: vec![settings.arguments.service_cidr] });
+    let resources =
+        apiserver::kinds::all(&resources::Options { service_ranges: vec![settings.arguments.service_cidr] });
     watch_store(&store, supervisor);
     let builder = admission::plugins()
         .into_iter()

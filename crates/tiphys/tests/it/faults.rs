@@ -94,7 +94,8 @@ async fn available(client: &Client) {
         let status = web.status.clone()?;
         let replicas = web.spec.as_ref()?.replicas;
         let all = [status.available_replicas, status.updated_replicas, status.replicas];
-        (all.iter().all(|count| *count == replicas) && status.observed_generation == web.metadata.generation).then_some(())
+        (all.iter().all(|count| *count == replicas) && status.observed_generation == web.metadata.generation)
+            .then_some(())
     })
     .await;
 }
@@ -151,7 +152,8 @@ async fn pods_heal(client: &Client) {
         move |pod: &Pod| (only_container(pod)?.restart_count == count && is_ready(pod)).then(|| pod.clone())
     };
     let pod = wait_for(&pods, name(second), "one restart", restarted(1)).await;
-    let last = only_container(&pod).and_then(|container| container.last_state.clone()?.terminated).expect("a last state");
+    let last =
+        only_container(&pod).and_then(|container| container.last_state.clone()?.terminated).expect("a last state");
     assert_eq!((last.exit_code, last.reason.as_deref()), (137, Some("Error")));
 
     // With its monitor a pod loses everything: it gets a new sandbox.
@@ -161,7 +163,8 @@ async fn pods_heal(client: &Client) {
     assert_eq!(pod.status.as_ref().and_then(|status| status.start_time.clone()), before);
     let changed = messages(client, name(second), "SandboxChanged").await;
     assert_eq!(changed, ["Pod sandbox changed, it will be killed and re-created."]);
-    let last = only_container(&pod).and_then(|container| container.last_state.clone()?.terminated).expect("a last state");
+    let last =
+        only_container(&pod).and_then(|container| container.last_state.clone()?.terminated).expect("a last state");
     assert_eq!(last.exit_code, 137, "{last:?}");
     assert!(last.started_at.is_some());
     available(client).await;
@@ -186,7 +189,10 @@ async fn crash_loops_back_off(client: &Client, pod: &Pod) {
     assert_eq!(status.phase.as_deref(), Some("Running"));
     let condition = |kind: &str| {
         let conditions = status.conditions.iter().flatten();
-        conditions.into_iter().find(|condition| condition.type_ == kind).map(|c| (c.status.as_str(), c.reason.as_deref()))
+        conditions
+            .into_iter()
+            .find(|condition| condition.type_ == kind)
+            .map(|c| (c.status.as_str(), c.reason.as_deref()))
     };
     assert_eq!(condition("Ready"), Some(("False", Some("ContainersNotReady"))));
     assert_eq!(condition("Initialized"), Some(("True", None)));
@@ -282,8 +288,10 @@ async fn traffic_goes_on(cluster: &mut Cluster) {
     roll_out(&client, "2").await;
     let new = ListParams::default().labels("app=web");
     let pods: Api<Pod> = Api::default_namespaced(client.clone());
-    wait(&pods, "a first pod of the new template", &new, |pods| pods.iter().any(|pod| release(pod) == Some("2")).then_some(()))
-        .await;
+    wait(&pods, "a first pod of the new template", &new, |pods| {
+        pods.iter().any(|pod| release(pod) == Some("2")).then_some(())
+    })
+    .await;
     cluster.kill();
     traffic.flow(100);
     cluster.start();
@@ -297,7 +305,11 @@ async fn traffic_goes_on(cluster: &mut Cluster) {
     let (answered, failures) = traffic.stop();
     assert_eq!(failures, [""; 0], "of {answered} requests");
     let of_pod = log.lines().filter(|line| *line == "ok").count();
-    assert_eq!(log.lines().filter(|line| *line != "ok").collect::<Vec<_>>(), [""; 0], "of {of_pod} requests from a pod");
+    assert_eq!(
+        log.lines().filter(|line| *line != "ok").collect::<Vec<_>>(),
+        [""; 0],
+        "of {of_pod} requests from a pod"
+    );
     println!("{answered} requests from the node and {of_pod} from a pod, none failed");
     pods.delete("client", &DeleteParams::default().grace_period(0)).await.expect("delete");
 }
@@ -316,7 +328,8 @@ async fn roll_out(client: &Client, release: &str) {
 /// What was acknowledged is there, and a watch from before goes on.
 async fn killed_and_started_again(cluster: &mut Cluster, traffic: &Traffic) {
     let config_maps: Api<ConfigMap> = Api::default_namespaced(cluster.client().await);
-    let version = config_maps.list(&ListParams::default()).await.expect("list").metadata.resource_version.expect("a revision");
+    let version =
+        config_maps.list(&ListParams::default()).await.expect("list").metadata.resource_version.expect("a revision");
     let created = create::<ConfigMap>(&cluster.client().await, json!({"metadata": {"name": "kept"}})).await;
     cluster.kill();
     traffic.flow(200);

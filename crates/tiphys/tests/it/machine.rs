@@ -25,7 +25,8 @@ pub(crate) fn processes_of_pod(uid: &str) -> BTreeSet<u32> {
 
 /// The process that looks after a pod.
 pub(crate) fn monitor_of_pod(uid: &str) -> u32 {
-    let is_monitor = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("tiphys-m"));
+    let is_monitor =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("tiphys-m"));
     let parents = processes_of_pod(uid).into_iter().filter_map(parent);
     parents.into_iter().find(is_monitor).expect("a monitor")
 }
@@ -80,7 +81,9 @@ pub(crate) fn left_over(data: &Path, suffix: &str) -> Vec<String> {
     }
     let routes = Command::new("ip").args(["route", "show", "table", "all"]).output().expect("run ip");
     let routes = String::from_utf8_lossy(&routes.stdout).into_owned();
-    left.extend(routes.lines().filter(|line| line.contains(&format!("tiphys-{suffix}"))).map(|line| format!("route {line}")));
+    left.extend(
+        routes.lines().filter(|line| line.contains(&format!("tiphys-{suffix}"))).map(|line| format!("route {line}")),
+    );
     if Path::new(data).exists() {
         left.push(format!("files in {data}"));
     }

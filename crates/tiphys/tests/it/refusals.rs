@@ -53,7 +53,8 @@ async fn pod_with_port(cluster: &Cluster) -> (Pod, u16) {
         "spec": {"containers": [{"name": "nginx", "image": "nginx"}], "terminationGracePeriodSeconds": 1},
     });
     let pod = create::<Pod>(&client, pod).await;
-    let spec = json!({"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": free_port(), "targetPort": 80}]});
+    let spec =
+        json!({"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": free_port(), "targetPort": 80}]});
     let service = create::<Service>(&client, json!({"metadata": {"name": "web"}, "spec": spec})).await;
     let node_port = service.spec.and_then(|spec| spec.ports?.first()?.node_port).expect("a node port");
     wait_for(&Api::<Pod>::default_namespaced(client), "web", "ready", |pod| {

@@ -329,7 +329,14 @@ fn attacks(cluster: &Cluster) {
         ("garbage", b"not an archive at all".to_vec()),
         ("empty", Vec::new()),
         ("traversal", docker_archive(&tar(&[(up.as_str(), b'0', "", b"overwritten")]))),
-        ("link", docker_archive(&tar(&[("way", b'2', through, b""), ("way", b'0', "", b""), ("hard", b'1', up.as_str(), b"")]))),
+        (
+            "link",
+            docker_archive(&tar(&[
+                ("way", b'2', through, b""),
+                ("way", b'0', "", b""),
+                ("hard", b'1', up.as_str(), b""),
+            ])),
+        ),
     ];
     for (name, bytes) in attacks {
         let path = directory.path().join(format!("{name}.tar"));
