@@ -1,10 +1,15 @@
 //! Limit ranges for the registry. Upstream: `pkg/registry/core/limitrange`.
 
+#[cfg(test)]
+mod tests;
+mod validation;
+
 use std::collections::BTreeMap;
 
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::core::v1::{LimitRange, LimitRangeItem};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use registry::{Info, Strategy};
+use registry::{Info, RequestCx, Strategy};
 
 use crate::core::pod;
 
@@ -21,6 +26,10 @@ impl Strategy for LimitRanges {
         for item in object.spec.iter_mut().flat_map(|spec| &mut spec.limits) {
             default_item(item);
         }
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &LimitRange) -> ErrorList {
+        validation::validate(object)
     }
 }
 

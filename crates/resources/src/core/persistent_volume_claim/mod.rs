@@ -1,5 +1,9 @@
 //! Persistent volume claims for the registry. Upstream: `pkg/registry/core/persistentvolumeclaim`.
 
+#[cfg(test)]
+mod tests;
+mod update;
+
 use apimachinery::Quantity;
 use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::core::v1::{
@@ -48,6 +52,16 @@ impl Strategy for PersistentVolumeClaims {
         let empty = PersistentVolumeClaimSpec::default();
         validate_spec(claim.spec.as_ref().unwrap_or(&empty), &Path::new("spec"), &mut errors);
         errors
+    }
+
+    fn validate_update(&self, cx: &RequestCx, new: &PersistentVolumeClaim, old: &PersistentVolumeClaim) -> ErrorList {
+        let mut errors = self.validate(cx, new);
+        update::validate(new, old, &mut errors);
+        errors
+    }
+
+    fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut PersistentVolumeClaim, old: &PersistentVolumeClaim) {
+        new.spec.clone_from(&old.spec);
     }
 }
 

@@ -1,5 +1,10 @@
 //! Resource quotas for the registry. Upstream: `pkg/registry/core/resourcequota`.
 
+#[cfg(test)]
+mod tests;
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use registry::{Column, Info, RequestCx, Strategy, Subresource};
 use serde_json::json;
@@ -33,6 +38,18 @@ impl Strategy for ResourceQuotas {
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut ResourceQuota, old: &ResourceQuota) {
         new.status.clone_from(&old.status);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &ResourceQuota) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &ResourceQuota, old: &ResourceQuota) -> ErrorList {
+        validation::validate_update(new, old)
+    }
+
+    fn validate_status_update(&self, _cx: &RequestCx, new: &ResourceQuota, _old: &ResourceQuota) -> ErrorList {
+        validation::validate_status(new)
     }
 }
 
