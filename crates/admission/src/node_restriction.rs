@@ -179,7 +179,9 @@ fn token(request: &AdmissionRequest<'_>, node: &str) -> Result<(), String> {
     if request.operation != Operation::Create {
         return Ok(());
     }
-    let Some(bound) = request.object::<TokenRequest>().and_then(|wanted| wanted.spec.as_ref()?.bound_object_ref.as_ref()) else {
+    let Some(bound) =
+        request.object::<TokenRequest>().and_then(|wanted| wanted.spec.as_ref()?.bound_object_ref.as_ref())
+    else {
         return Err(format!("node requested token not bound to a pod (node {node:?})"));
     };
     let name = bound.name.as_deref().unwrap_or_default();

@@ -32,7 +32,8 @@ mod tests {
 
     #[test]
     fn values_come_back() {
-        let value = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}});
+        let value =
+            serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}});
         let object: ConfigMap = from_value(&value).unwrap();
         assert_eq!(to_value(&object).unwrap(), value);
         assert!(from_bytes::<ConfigMap>(b"{\"data\":{\"a\":\"\xff\"}}").is_err());

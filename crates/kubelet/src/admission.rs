@@ -37,13 +37,13 @@ pub(crate) fn admit(config: &Config, load: &Load<'_>, pod: &Pod) -> Result<(), R
     if let Some(sysctl) = forbidden_sysctl(pod, &config.allowed_unsafe_sysctls) {
         return Err(refusal("SysctlForbidden", format!("forbidden sysctl: {sysctl:?} not allowlisted")));
     }
-    if let Some(node) = load.node {
-        if !node_matches(node, pod) {
-            return Err(refusal(
-                "NodeAffinity",
-                "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned(),
-            ));
-        }
+    if let Some(node) = load.node
+        && !node_matches(node, pod)
+    {
+        return Err(refusal(
+            "NodeAffinity",
+            "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned(),
+        ));
     }
     if let Some(name) = spec.node_name.as_deref().filter(|name| *name != config.node_name) {
         return Err(refusal("NodeName", format!("Predicate NodeName failed: pod asks for node {name}")));

@@ -78,13 +78,12 @@ async fn collect_images(shared: &Shared, unused: &mut HashMap<String, Instant>) 
     }
     let Ok(info) = shared.images.image_fs_info().await else { return };
     let Ok(stat) = nix::sys::statvfs::statvfs(info.mountpoint.as_str()) else { return };
-    let (free, total) = (stat.blocks_available() as u64, (stat.blocks() as u64).max(1));
+    let (free, total) = (stat.blocks_available(), stat.blocks().max(1));
     let percent = 100 - free * 100 / total;
     if percent < u64::from(shared.config.image_gc_high) {
         return;
     }
-    let goal =
-        percent.saturating_sub(u64::from(shared.config.image_gc_low)) * total * stat.fragment_size() as u64 / 100;
+    let goal = percent.saturating_sub(u64::from(shared.config.image_gc_low)) * total * stat.fragment_size() / 100;
     let mut freed = 0;
     let mut candidates = idle;
     candidates.sort_by_key(|image| unused.get(&image.id).copied());
@@ -151,10 +150,10 @@ pub(crate) fn remove_stale_files(config: &Config, cgroups: &Cgroups, known: &Has
     }
     for name in names(&config.log_dir) {
         let uid = name.rsplit('_').next().unwrap_or_default();
-        if !known.contains(uid) {
-            if let Err(error) = std::fs::remove_dir_all(config.log_dir.join(&name)) {
-                tracing::warn!(%error, name, "logs of a pod long gone not removed");
-            }
+        if !known.contains(uid)
+            && let Err(error) = std::fs::remove_dir_all(config.log_dir.join(&name))
+        {
+            tracing::warn!(%error, name, "logs of a pod long gone not removed");
         }
     }
 }

@@ -155,10 +155,10 @@ fn take_change(
     change: Change<Pod>,
 ) {
     let new_uid = change.new.as_ref().and_then(|pod| pod.metadata.uid.clone());
-    if let Some(old) = uids.get(&change.key).filter(|old| new_uid.as_ref() != Some(*old)) {
-        if let Some(entry) = shared.pods.get(old) {
-            entry.mailbox.post(|letters| letters.gone = true);
-        }
+    if let Some(old) = uids.get(&change.key).filter(|old| new_uid.as_ref() != Some(*old))
+        && let Some(entry) = shared.pods.get(old)
+    {
+        entry.mailbox.post(|letters| letters.gone = true);
     }
     match (change.new, new_uid) {
         (Some(pod), Some(uid)) => {

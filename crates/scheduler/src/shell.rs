@@ -45,6 +45,9 @@ impl Default for Options {
     }
 }
 
+/// A pod, the node it was given, and what came of writing it.
+type Bound = (PodInfo, String, Result<(), kube::Error>);
+
 struct Scheduler {
     client: Client,
     recorder: Recorder,
@@ -53,7 +56,7 @@ struct Scheduler {
     queue: Queue,
     /// Pods given a node whose binding is not yet seen in the cache.
     assumed: HashMap<ObjectKey, String>,
-    bindings: FuturesUnordered<BoxFuture<'static, (PodInfo, String, Result<(), kube::Error>)>>,
+    bindings: FuturesUnordered<BoxFuture<'static, Bound>>,
     reports: FuturesUnordered<BoxFuture<'static, ()>>,
     /// The last message told about a pod, so that it is not written again and again.
     told: HashMap<ObjectKey, String>,
@@ -222,7 +225,7 @@ fn no_preemption(diagnosis: &Diagnosis) -> String {
     format!(" preemption: 0/{nodes} nodes are available: {nodes} {word}.")
 }
 
-async fn bind(client: Client, pod: PodInfo, node: String) -> (PodInfo, String, Result<(), kube::Error>) {
+async fn bind(client: Client, pod: PodInfo, node: String) -> Bound {
     let pods: Api<Pod> = Api::namespaced(client, &pod.key.namespace);
     let binding = Binding {
         metadata: api::ObjectMeta {

@@ -146,10 +146,10 @@ impl Writer {
         if self.options.stdout_only.is_some_and(|stdout| stdout != record.stdout) {
             return;
         }
-        if let Some(since) = self.options.since {
-            if record.at().is_some_and(|at| at < since) {
-                return;
-            }
+        if let Some(since) = self.options.since
+            && record.at().is_some_and(|at| at < since)
+        {
+            return;
         }
         let before = self.out.len();
         if self.options.timestamps && self.line_start {

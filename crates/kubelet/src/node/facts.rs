@@ -24,7 +24,7 @@ impl MachineFacts {
     pub(crate) fn read(config: &Config, runtime_version: &(String, String)) -> Self {
         let memory = memory_total().unwrap_or(0);
         let disk = nix::sys::statvfs::statvfs(&config.root_dir)
-            .map(|stat| i64::try_from(stat.blocks() as u64 * stat.fragment_size() as u64).unwrap_or(0))
+            .map(|stat| i64::try_from(stat.blocks() * stat.fragment_size()).unwrap_or(0))
             .unwrap_or(0);
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let mut capacity = BTreeMap::from([

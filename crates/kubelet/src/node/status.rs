@@ -146,10 +146,10 @@ impl Keeper {
         let measured = Measured {
             memory_available: memory_available(),
             disk: stat.map(|stat| {
-                let unit = stat.fragment_size() as u64;
-                (stat.blocks_available() as u64 * unit, stat.blocks() as u64 * unit)
+                let unit = stat.fragment_size();
+                (stat.blocks_available() * unit, stat.blocks() * unit)
             }),
-            inodes: stat.map(|stat| (stat.files_available() as u64, stat.files() as u64)),
+            inodes: stat.map(|stat| (stat.files_available(), stat.files())),
             runtime_error: self.shared.runtime.status().await.err().map(|error| error.to_string()),
         };
         self.conditions = conditions(&measured, &self.conditions, now);

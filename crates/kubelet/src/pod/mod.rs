@@ -343,10 +343,10 @@ impl Machine {
             let Some(container) = self.containers.iter_mut().find(|container| container.name() == adopted.name) else {
                 continue;
             };
-            if let Run::Ended(ended) = std::mem::replace(&mut container.run, Run::Idle) {
-                if let Some(older) = container.previous.replace(ended) {
-                    self.garbage.push(older.life.id);
-                }
+            if let Run::Ended(ended) = std::mem::replace(&mut container.run, Run::Idle)
+                && let Some(older) = container.previous.replace(ended)
+            {
+                self.garbage.push(older.life.id);
             }
             container.restart_count = adopted.attempt;
             match adopted.exit {
@@ -383,10 +383,8 @@ impl Machine {
                     container.restart_count = known;
                 }
                 let nothing = matches!(container.run, Run::Idle) && container.previous.is_none();
-                if nothing {
-                    if let Some(ended) = status::ended_from_api(&status) {
-                        container.run = Run::Ended(ended);
-                    }
+                if nothing && let Some(ended) = status::ended_from_api(&status) {
+                    container.run = Run::Ended(ended);
                 }
             }
         }

@@ -57,10 +57,10 @@ impl Machine {
             times.extend(self.deadline());
         }
         for container in &self.containers {
-            if let Some(alive) = container.alive() {
-                if alive.kill.is_none() {
-                    times.extend(self.probes_due(container));
-                }
+            if let Some(alive) = container.alive()
+                && alive.kill.is_none()
+            {
+                times.extend(self.probes_due(container));
             }
             if self.stop.is_some() {
                 continue;
@@ -424,10 +424,10 @@ impl Machine {
             let message = format!("Container {} failed {which} probe, will be restarted", container.name());
             kill(container, index, grace, true, message, now, out);
             // Whether it comes back is for the restart policy to say.
-            if let Run::Running(alive) = &mut container.run {
-                if let Some(kill) = &mut alive.kill {
-                    kill.restart = false;
-                }
+            if let Run::Running(alive) = &mut container.run
+                && let Some(kill) = &mut alive.kill
+            {
+                kill.restart = false;
             }
         }
     }

@@ -29,10 +29,9 @@ impl Machine {
                 if matches!(stop.cause, Cause::Completed)
                     && matches!(cause, Cause::Failed { .. })
                     && !self.is_released()
+                    && let Some(stop) = &mut self.stop
                 {
-                    if let Some(stop) = &mut self.stop {
-                        stop.cause = cause;
-                    }
+                    stop.cause = cause;
                 }
             }
         }

@@ -28,11 +28,14 @@ pub trait Authorizer: Send + Sync + 'static {
     async fn authorize(&self, user: &User, verb: &str, subresource: &str) -> bool;
 }
 
+/// Who asked for which verb on which subresource.
+type Question = (User, String, String);
+
 /// Asks the API, and remembers its answers for a while.
 pub struct ApiAuthorizer {
     client: Client,
     node: String,
-    answers: Mutex<HashMap<(User, String, String), (bool, Instant)>>,
+    answers: Mutex<HashMap<Question, (bool, Instant)>>,
 }
 
 const REMEMBER_YES: Duration = Duration::from_secs(300);
@@ -71,10 +74,10 @@ impl Authorizer for ApiAuthorizer {
 
     async fn authorize(&self, user: &User, verb: &str, subresource: &str) -> bool {
         let key = (user.clone(), verb.to_owned(), subresource.to_owned());
-        if let Some((allowed, until)) = self.answers.lock().get(&key) {
-            if *until > Instant::now() {
-                return *allowed;
-            }
+        if let Some((allowed, until)) = self.answers.lock().get(&key)
+            && *until > Instant::now()
+        {
+            return *allowed;
         }
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {

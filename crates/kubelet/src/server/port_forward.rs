@@ -189,11 +189,11 @@ async fn serve(
             if matches!(message, Message::Close(_)) {
                 break;
             }
-            if let Incoming::Data { channel, data } = codec.decode(message) {
-                if let Some(input) = inputs.get(&channel) {
-                    // A port whose connection has ended takes no more.
-                    let _ended = input.send(data).await;
-                }
+            if let Incoming::Data { channel, data } = codec.decode(message)
+                && let Some(input) = inputs.get(&channel)
+            {
+                // A port whose connection has ended takes no more.
+                let _ended = input.send(data).await;
             }
         }
         Ok::<(), ForwardError>(())

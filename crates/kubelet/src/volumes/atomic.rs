@@ -22,10 +22,10 @@ pub(super) fn write(dir: &Path, payload: &Payload, stamp: &str, group: Option<u3
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    if let Some(old) = &old {
-        if same(&dir.join(old), payload)? {
-            return Ok(false);
-        }
+    if let Some(old) = &old
+        && same(&dir.join(old), payload)?
+    {
+        return Ok(false);
     }
     let name = format!("..{stamp}");
     let fresh = dir.join(&name);

@@ -33,10 +33,10 @@ async fn files(cx: &Cx, logs: bool) -> Result<(), String> {
         shared.cgroups.remove(&cgroup).map_err(|error| format!("remove cgroup {cgroup}: {error}"))?;
         if logs {
             let directory = spec::log_directory(&shared.config, &pod);
-            if let Err(error) = std::fs::remove_dir_all(&directory) {
-                if error.kind() != std::io::ErrorKind::NotFound {
-                    return Err(format!("remove logs: {error}"));
-                }
+            if let Err(error) = std::fs::remove_dir_all(&directory)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(format!("remove logs: {error}"));
             }
         }
         Ok(())

@@ -164,11 +164,8 @@ fn difference(known: &Value, wanted: &Value, pod: &Pod) -> Option<Value> {
         let changed = match (field.as_str(), value) {
             ("conditions", Value::Array(conditions)) => {
                 let before = old.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-                let changed: Vec<_> = conditions
-                    .iter()
-                    .filter(|condition| !before.contains(condition))
-                    .map(|condition| full_condition(condition))
-                    .collect();
+                let changed: Vec<_> =
+                    conditions.iter().filter(|condition| !before.contains(condition)).map(full_condition).collect();
                 if changed.is_empty() {
                     continue;
                 }

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use tokio::sync::{broadcast, watch};
 
 #[derive(Clone)]
-pub struct Fake {
+pub(crate) struct Fake {
     inner: Arc<Inner>,
 }
 
@@ -40,7 +40,7 @@ fn now() -> i64 {
 }
 
 impl Fake {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let fake = Fake {
             inner: Arc::new(Inner {
                 state: Mutex::default(),
@@ -52,17 +52,17 @@ impl Fake {
         fake
     }
 
-    pub fn add_image(&self, name: &str) {
+    pub(crate) fn add_image(&self, name: &str) {
         let image =
             Image { id: format!("sha256:{name}"), repo_tags: vec![name.to_owned()], size: 1000, ..Image::default() };
         self.inner.state.lock().unwrap().images.insert(name.to_owned(), image);
     }
 
-    pub fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         self.inner.state.lock().unwrap().calls.clone()
     }
 
-    pub fn config(&self, container: &str) -> ContainerConfig {
+    pub(crate) fn config(&self, container: &str) -> ContainerConfig {
         let state = self.inner.state.lock().unwrap();
         let mut found: Vec<_> =
             state.containers.values().filter(|(_, config)| config.metadata.name == container).collect();
@@ -70,12 +70,12 @@ impl Fake {
         found.last().map(|(_, config)| config.clone()).expect("container was made")
     }
 
-    pub fn sandbox_count(&self) -> usize {
+    pub(crate) fn sandbox_count(&self) -> usize {
         self.inner.state.lock().unwrap().sandboxes.len()
     }
 
     /// Ends the running container of that name.
-    pub fn end(&self, container: &str, code: i32) {
+    pub(crate) fn end(&self, container: &str, code: i32) {
         let id = {
             let state = self.inner.state.lock().unwrap();
             let running = state

@@ -13,9 +13,9 @@ use test_cluster::TestCluster;
 
 use crate::fake::Fake;
 
-pub const NODE: &str = "node-1";
+pub(crate) const NODE: &str = "node-1";
 
-pub struct Fixture {
+pub(crate) struct Fixture {
     pub cluster: TestCluster,
     pub runtime: Fake,
     pub kubelet: Kubelet,
@@ -24,7 +24,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let cluster = TestCluster::start().await.expect("a cluster");
         let runtime = Fake::new();
         let client = cluster.client();
@@ -40,29 +40,29 @@ impl Fixture {
     }
 
     /// Ends the agent and starts another over the same runtime and directory.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.supervisor.shutdown().await;
         self.supervisor = Supervisor::new();
         self.kubelet = start_kubelet(&self.cluster, &self.runtime, &self.supervisor).await;
     }
 
-    pub fn pods(&self) -> Api<Pod> {
+    pub(crate) fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.client.clone(), "default")
     }
 
-    pub async fn create(&self, name: &str, mut spec: Value) -> Pod {
+    pub(crate) async fn create(&self, name: &str, mut spec: Value) -> Pod {
         spec["nodeName"] = json!(NODE);
         spec["automountServiceAccountToken"] = json!(false);
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
         self.pods().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.expect("pod is created")
     }
 
-    pub async fn delete(&self, name: &str) {
+    pub(crate) async fn delete(&self, name: &str) {
         self.pods().delete(name, &DeleteParams::default()).await.expect("pod is deleted");
     }
 
     /// Waits until the pod is as it should be.
-    pub async fn wait(&self, name: &str, what: &str, holds: impl Fn(&Pod) -> bool) -> Pod {
+    pub(crate) async fn wait(&self, name: &str, what: &str, holds: impl Fn(&Pod) -> bool) -> Pod {
         let last = std::cell::RefCell::new(None);
         let waiting = async {
             let caches = informer::Caches::new(self.client.clone(), self.cluster.supervisor());
@@ -87,7 +87,7 @@ impl Fixture {
         self.pods().get(name).await.expect("pod")
     }
 
-    pub async fn wait_gone(&self, name: &str) {
+    pub(crate) async fn wait_gone(&self, name: &str) {
         let waiting = async {
             let caches = informer::Caches::new(self.client.clone(), self.cluster.supervisor());
             let cache = caches.of::<Pod>();
@@ -99,7 +99,7 @@ impl Fixture {
     }
 
     /// Events about a pod, as `reason: message`, in order of their names' times.
-    pub async fn events(&self, name: &str, reason: &str) -> Vec<String> {
+    pub(crate) async fn events(&self, name: &str, reason: &str) -> Vec<String> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), "default");
         let waiting = async {
             let caches = informer::Caches::new(self.client.clone(), self.cluster.supervisor());
@@ -143,11 +143,11 @@ async fn start_kubelet(cluster: &TestCluster, runtime: &Fake, supervisor: &Super
     Kubelet::start(parts).await.expect("the agent starts")
 }
 
-pub fn phase(pod: &Pod) -> &str {
+pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
-pub fn ready(pod: &Pod) -> bool {
+pub(crate) fn ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::fixture::{Fixture, phase, ready};
 
-pub async fn latency() {
+pub(crate) async fn latency() {
     let fixture = Fixture::start().await;
     let spec = || {
         json!({"terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent",

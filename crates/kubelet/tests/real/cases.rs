@@ -14,7 +14,7 @@ use crate::fixture::{Fixture, phase, ready};
 
 type Case = fn() -> Pin<Box<dyn Future<Output = ()>>>;
 
-pub const ALL: &[(&str, Case)] = &[
+pub(crate) const ALL: &[(&str, Case)] = &[
     ("environment_and_files", || Box::pin(environment_and_files())),
     ("volumes", || Box::pin(volumes())),
     ("identity_and_limits", || Box::pin(identity_and_limits())),
@@ -27,7 +27,7 @@ pub const ALL: &[(&str, Case)] = &[
 ];
 
 /// Run when they are named.
-pub const IGNORED: &[(&str, Case)] = &[("latency", || Box::pin(bench::latency()))];
+pub(crate) const IGNORED: &[(&str, Case)] = &[("latency", || Box::pin(bench::latency()))];
 
 /// A pod of one container that runs a script.
 fn script(text: &str, extra: Value) -> Value {

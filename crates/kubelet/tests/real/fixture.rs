@@ -20,7 +20,7 @@ use test_cluster::TestCluster;
 const NODE: &str = "node-1";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Fixture {
+pub(crate) struct Fixture {
     pub cluster: TestCluster,
     pub client: Client,
     pub kubelet: Kubelet,
@@ -31,7 +31,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let cluster = TestCluster::start().await.expect("a cluster");
         let directory = tempfile::tempdir().expect("temporary directory");
         let store = Store::open(directory.path().join("images")).expect("open store");
@@ -54,13 +54,13 @@ impl Fixture {
     }
 
     /// Ends runtime and agent as a process that is replaced does, and starts others.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.supervisor.shutdown().await;
         self.supervisor = Supervisor::new();
         self.kubelet = start(&self.cluster, self.directory.path().to_owned(), &self.supervisor).await;
     }
 
-    pub async fn create(&self, name: &str, mut spec: Value) {
+    pub(crate) async fn create(&self, name: &str, mut spec: Value) {
         spec["nodeName"] = json!(NODE);
         if spec.get("automountServiceAccountToken").is_none() {
             spec["automountServiceAccountToken"] = json!(false);
@@ -69,15 +69,15 @@ impl Fixture {
         self.api().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.expect("pod is created");
     }
 
-    pub fn api(&self) -> Api<Pod> {
+    pub(crate) fn api(&self) -> Api<Pod> {
         Api::namespaced(self.client.clone(), "default")
     }
 
-    pub async fn delete(&self, name: &str) {
+    pub(crate) async fn delete(&self, name: &str) {
         self.api().delete(name, &DeleteParams::default()).await.expect("pod is deleted");
     }
 
-    pub async fn wait(&self, name: &str, what: &str, holds: impl Fn(&Pod) -> bool) -> Pod {
+    pub(crate) async fn wait(&self, name: &str, what: &str, holds: impl Fn(&Pod) -> bool) -> Pod {
         let key = ObjectKey::new("default", name);
         let waiting = self.pods.wait_until(|cache| cache.get(&key).is_some_and(|pod| holds(&pod)));
         if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
@@ -88,7 +88,7 @@ impl Fixture {
         self.pods.get(&key).map(|pod| (*pod).clone()).expect("pod")
     }
 
-    pub async fn wait_gone(&self, name: &str) {
+    pub(crate) async fn wait_gone(&self, name: &str) {
         let key = ObjectKey::new("default", name);
         let waiting = self.pods.wait_until(|cache| cache.get(&key).is_none());
         if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
@@ -96,7 +96,7 @@ impl Fixture {
         }
     }
 
-    pub async fn events(&self, name: &str) -> Vec<String> {
+    pub(crate) async fn events(&self, name: &str) -> Vec<String> {
         let api: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(self.client.clone(), "default");
         let list = api.list(&Default::default()).await.expect("events");
         let of = |event: &&k8s_openapi::api::core::v1::Event| event.involved_object.name.as_deref() == Some(name);
@@ -104,7 +104,7 @@ impl Fixture {
         list.items.iter().filter(of).map(|event| format!("{}: {}", text(&event.reason), text(&event.message))).collect()
     }
 
-    pub async fn logs(&self, name: &str) -> String {
+    pub(crate) async fn logs(&self, name: &str) -> String {
         let request =
             Request::get(format!("/containerLogs/default/{name}/c")).body(Empty::<bytes::Bytes>::new()).unwrap();
         let body = self.kubelet.handle(request).await.into_body().collect().await.unwrap().to_bytes();
@@ -112,7 +112,7 @@ impl Fixture {
     }
 
     /// Runs a pod of one container to its end and gives its log.
-    pub async fn output(&self, name: &str, mut spec: Value) -> String {
+    pub(crate) async fn output(&self, name: &str, mut spec: Value) -> String {
         spec["restartPolicy"] = json!("Never");
         self.create(name, spec).await;
         let pod = self.wait(name, "done", |pod| matches!(phase(pod), "Succeeded" | "Failed")).await;
@@ -122,7 +122,7 @@ impl Fixture {
     }
 
     /// CPU time of this process and of the children it has waited for.
-    pub fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> Duration {
         use nix::sys::resource::{UsageWho, getrusage};
         let of = |who| {
             let usage = getrusage(who).unwrap();
@@ -135,7 +135,7 @@ impl Fixture {
     }
 
     /// Stops everything and looks at what is left.
-    pub async fn finish(self) {
+    pub(crate) async fn finish(self) {
         let root = self.directory.path().to_owned();
         let left = || {
             let of = |path: &str| std::fs::read_dir(root.join(path)).map(|entries| entries.count()).unwrap_or(0);
@@ -160,7 +160,7 @@ impl Fixture {
     }
 }
 
-pub fn cgroup_root(directory: &std::path::Path) -> String {
+pub(crate) fn cgroup_root(directory: &std::path::Path) -> String {
     let name = directory.file_name().unwrap().to_string_lossy().replace('.', "");
     format!("/tiphys-test-{name}")
 }
@@ -194,11 +194,11 @@ async fn start(cluster: &TestCluster, directory: PathBuf, supervisor: &Superviso
     Kubelet::start(parts).await.expect("the agent starts")
 }
 
-pub fn phase(pod: &Pod) -> &str {
+pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
-pub fn ready(pod: &Pod) -> bool {
+pub(crate) fn ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

@@ -175,10 +175,11 @@ fn index_texts(new: &View<'_>, old: &View<'_>, path: &Path, errors: &mut ErrorLi
     let (completed, failed) = (new.status.completed_indexes.text(), &new.status.failed_indexes);
     let completed_changed = completed != old.status.completed_indexes.text();
     let failed_changed = *failed != old.status.failed_indexes;
-    if completed_changed && let Some(completions) = new.spec.completions {
-        if let Err(why) = indexes::count(completed, completions) {
-            errors.invalid(&completed_path, completed, format!("error parsing completedIndexes: {why}"));
-        }
+    if completed_changed
+        && let Some(completions) = new.spec.completions
+        && let Err(why) = indexes::count(completed, completions)
+    {
+        errors.invalid(&completed_path, completed, format!("error parsing completedIndexes: {why}"));
     }
     if failed_changed
         && new.spec.backoff_limit_per_index.is_some()

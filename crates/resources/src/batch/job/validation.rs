@@ -310,10 +310,8 @@ fn failure_rule(
     let action_path = path.child("action");
     match rule.action.as_str() {
         "" => errors.required(&action_path, valid_values(ACTIONS)),
-        action @ "FailIndex" => {
-            if spec.backoff_limit_per_index.is_none() {
-                errors.invalid(&action_path, action, "requires the backoffLimitPerIndex to be set");
-            }
+        action @ "FailIndex" if spec.backoff_limit_per_index.is_none() => {
+            errors.invalid(&action_path, action, "requires the backoffLimitPerIndex to be set");
         }
         action if !ACTIONS.contains(&action) => errors.not_supported(&action_path, action, ACTIONS),
         _ => {}

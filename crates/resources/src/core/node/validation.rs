@@ -124,7 +124,7 @@ fn config_map(map: &ConfigMapNodeConfigSource, place: Place, path: &Path, errors
                 errors.forbidden(&path.child(field), format!("{field} must not be set in spec"));
             }
             Place::Status if value.is_empty() => {
-                errors.required(&path.child(field), &format!("{field} must be set in status"));
+                errors.required(&path.child(field), format!("{field} must be set in status"));
             }
             _ => {}
         }

@@ -167,7 +167,7 @@ fn narrowed_affinity(new: Option<&NodeAffinity>, old: Option<&NodeAffinity>, pat
         let (new_fields, old_fields) = (new.match_fields.items(), old.match_fields.items());
         let was_empty = old_expressions.is_empty() && old_fields.is_empty();
         let is_empty = new_expressions.is_empty() && new_fields.is_empty();
-        let only_additions = !(was_empty && !is_empty)
+        let only_additions = (is_empty || !was_empty)
             && new_expressions.starts_with(old_expressions)
             && new_fields.starts_with(old_fields);
         if !only_additions {
