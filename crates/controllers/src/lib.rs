@@ -17,6 +17,7 @@ mod service_pods;
 mod clusterrole_aggregation;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod garbage_collector;
@@ -54,6 +55,7 @@ pub static CONTROLLERS: &[Entry] = &[
     job::ENTRY,
     daemonset::ENTRY,
     statefulset::ENTRY,
+    disruption::ENTRY,
     ttl_after_finished::ENTRY,
     clusterrole_aggregation::ENTRY,
 ];

@@ -5,6 +5,7 @@ use api::{
     batch::v1::Job,
     core::v1::{Endpoints, Event, Pod, Service},
     discovery::v1::EndpointSlice,
+    policy::v1::PodDisruptionBudget,
 };
 use serde_json::{Value, json};
 
@@ -211,4 +212,37 @@ async fn a_stateful_set_is_made_in_order_and_rolls_out() -> anyhow::Result<()> {
     harness.patch::<StatefulSet>("default", "db", set("a:2")).await?;
     harness.wait::<StatefulSet>("default", "db", |set| runs(set, 2)).await;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_all_is_as_wanted_nothing_is_written() -> anyhow::Result<()> {
+    let harness = Harness::start().await?;
+    harness.add_node("node").await?;
+    let service = json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "type": "LoadBalancer",
+        "ports": [{"port": 80}]}});
+    harness.create::<Service>("default", service).await?;
+    let budget = json!({"metadata": {"name": "web"}, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    harness.create::<PodDisruptionBudget>("default", budget).await?;
+    harness.create::<Deployment>("default", deployment("web", 2, "nginx:1")).await?;
+    harness.wait::<Deployment>("default", "web", |web| web.is_some_and(|web| is_complete(web, 2))).await;
+    harness
+        .wait::<PodDisruptionBudget>("default", "web", |budget| {
+            budget.and_then(|budget| budget.status.as_ref()?.disruptions_allowed) == Some(1)
+        })
+        .await;
+    let revision = || async {
+        let list = kube::Api::<Service>::all(harness.client.clone()).list(&Default::default()).await?;
+        anyhow::Ok(list.metadata.resource_version.unwrap_or_default())
+    };
+    // That nothing happens can be seen by waiting only. Two quiet seconds in a row must come.
+    let mut before = revision().await?;
+    for _ in 0..30 {
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        let after = revision().await?;
+        if before == after {
+            return Ok(());
+        }
+        before = after;
+    }
+    panic!("the controllers go on writing");
 }
