@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, RuntimeError};
 
+/// How often a directory may turn out to have something new in it.
+const TRIES: usize = 16;
+
 pub(crate) const RECORD_FILE: &str = "record.json";
 
 /// A sandbox.
@@ -83,6 +86,19 @@ pub(crate) fn load_exit(directory: &Path) -> Option<(i32, cri::UnixNanos)> {
     let text = fs::read_to_string(directory.join("exit")).ok()?;
     let (code, at) = text.trim().split_once(' ')?;
     Some((code.parse().ok()?, at.parse().ok()?))
+}
+
+/// Removes a directory and all in it; gone already is success. The end of a container is recorded whenever it comes,
+/// so a file may appear between the look into the directory and its removal: then once more.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    for _ in 0..TRIES {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            outcome => return outcome,
+        }
+    }
+    fs::remove_dir_all(path)
 }
 
 /// Names this boot of the machine.

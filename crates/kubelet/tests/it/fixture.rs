@@ -98,6 +98,22 @@ impl Fixture {
         tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("pod is gone");
     }
 
+    /// Waits for an event with these words.
+    pub(crate) async fn event(&self, name: &str, reason: &str, message: &str) {
+        let waiting = async {
+            let caches = informer::Caches::new(self.client.clone(), self.cluster.supervisor());
+            let cache = caches.of::<Event>();
+            let matches = |event: &Event| {
+                event.involved_object.name.as_deref() == Some(name)
+                    && event.reason.as_deref() == Some(reason)
+                    && event.message.as_deref() == Some(message)
+            };
+            cache.wait_until(|cache| cache.list().iter().any(|event| matches(event))).await;
+        };
+        let seen = tokio::time::timeout(Duration::from_secs(10), waiting).await.is_ok();
+        assert!(seen, "no event {reason}: {message} about {name}");
+    }
+
     /// Events about a pod, as `reason: message`, in order of their names' times.
     pub(crate) async fn events(&self, name: &str, reason: &str) -> Vec<String> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), "default");

@@ -87,7 +87,9 @@ async fn a_command_that_is_not_there() {
     let spec = json!({"containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["nonsense"]}]});
     fixture.create("a", spec).await;
     let failed = |pod: &Pod| {
-        container(pod).last_state.and_then(|last| last.terminated).is_some_and(|ended| ended.exit_code == 128)
+        let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+        let mut ended = statuses.filter_map(|status| status.last_state.as_ref()?.terminated.as_ref());
+        ended.any(|ended| ended.exit_code == 128)
     };
     fixture.wait("a", "failed", failed).await;
     let events = fixture.events("a", "Failed").await;
@@ -108,6 +110,8 @@ async fn images_that_are_not_there() {
     };
     fixture.wait("a", "in error", |pod| waiting(pod) == "ErrImagePull").await;
     fixture.wait("a", "in back-off", |pod| waiting(pod) == "ImagePullBackOff").await;
+    // The last of them; they are written one after the other.
+    fixture.event("a", "Failed", "Error: ImagePullBackOff").await;
     let events = fixture.events("a", "BackOff").await;
     for wanted in [
         "Pulling: Pulling image \"nothere\"",

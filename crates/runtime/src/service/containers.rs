@@ -106,12 +106,7 @@ impl Runtime {
                 drop(std::fs::remove_dir(&path));
             }
             for path in [state, directory] {
-                match std::fs::remove_dir_all(&path) {
-                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(RuntimeError::io("remove", &path)(e));
-                    }
-                    _ => {}
-                }
+                record::remove_tree(&path).map_err(RuntimeError::io("remove", &path))?;
             }
             Ok(())
         })

@@ -135,10 +135,7 @@ impl Runtime {
         let directory = self.shared.layout.sandbox(id);
         blocking(move || {
             shared.cgroups.remove_if_empty(&parent);
-            match std::fs::remove_dir_all(&directory) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(RuntimeError::io("remove", &directory)(e)),
-                _ => Ok(()),
-            }
+            record::remove_tree(&directory).map_err(RuntimeError::io("remove", &directory))
         })
         .await?;
         self.shared.state.lock().sandboxes.remove(id);
