@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::future::{BoxFuture, FutureExt as _};
@@ -19,6 +19,7 @@ use registry::{
     auth::{Authenticator, Authorizer, TokenIssuer},
 };
 use supervisor::Supervisor;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use apimachinery::ApiError;
@@ -35,7 +36,10 @@ use crate::{
 };
 
 /// Requests answered at the same time. Upstream's `--max-requests-inflight` and its mutating sibling together.
-const MAX_IN_FLIGHT: i64 = 600;
+const MAX_IN_FLIGHT: usize = 600;
+/// Beyond so many, requests are refused at once instead of waiting. They wait without their bodies.
+const MAX_WAITING: i64 = 10_000;
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A running API server. A clone is a reference count.
 #[derive(Clone)]
@@ -51,6 +55,7 @@ pub(crate) struct Inner {
     pub(crate) dialer: Option<Arc<dyn NodeDialer>>,
     pub(crate) paths: HashMap<String, Arc<dyn PathHandler>>,
     pub(crate) metrics: Metrics,
+    places: Semaphore,
     pub(crate) discovery: Discovery,
     pub(crate) openapi: OpenApi,
     pub(crate) ready: AtomicBool,
@@ -174,6 +179,7 @@ impl ApiServerBuilder {
                 dialer: self.dialer,
                 paths: self.paths,
                 metrics: Metrics::default(),
+                places: Semaphore::new(MAX_IN_FLIGHT),
                 discovery: Discovery::default(),
                 openapi: OpenApi::default(),
                 ready: AtomicBool::new(false),
@@ -295,12 +301,10 @@ impl ApiServer {
             Ok(user) => user,
             Err(error) => return (respond::error(&error), labels),
         };
-        if self.inner.metrics.in_flight.load(Ordering::Relaxed) > MAX_IN_FLIGHT
-            && !user.in_group(UserInfo::MASTERS_GROUP)
-        {
-            let error = ApiError::too_many_requests("Too many requests, please try again later.", 1);
-            return (respond::error(&error), labels);
-        }
+        let _place = match self.place(&info, &peer, &user).await {
+            Ok(place) => place,
+            Err(error) => return (respond::error(&error), labels),
+        };
         if let Err(error) = filters::authorize(self, &info, &user).await {
             return (respond::error(&error), labels);
         }
@@ -311,6 +315,32 @@ impl ApiServer {
             handlers::non_resource(self, call).await
         };
         (answer.unwrap_or_else(|error| respond::error(&error)), labels)
+    }
+
+    /// Waits for one of the places for requests over the network. Callers inside the process, administrators and
+    /// long-running requests need none: the first must not wait for the others, the last would hold theirs for hours.
+    async fn place(
+        &self,
+        info: &RequestInfo,
+        peer: &Peer,
+        user: &UserInfo,
+    ) -> Result<Option<SemaphorePermit<'_>>, ApiError> {
+        let streams = ["attach", "exec", "log", "portforward", "proxy"];
+        let long_running = matches!(info.verb, "watch" | "proxy") || streams.contains(&info.subresource.as_str());
+        if peer.identity.is_some() || long_running || user.in_group(UserInfo::MASTERS_GROUP) {
+            return Ok(None);
+        }
+        if let Ok(place) = self.inner.places.try_acquire() {
+            return Ok(Some(place));
+        }
+        let full = || ApiError::too_many_requests("Too many requests, please try again later.", 1);
+        if self.inner.metrics.in_flight.load(Ordering::Relaxed) > MAX_WAITING {
+            return Err(full());
+        }
+        match tokio::time::timeout(LONGEST_WAIT, self.inner.places.acquire()).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            _ => Err(full()),
+        }
     }
 
     /// Labels only for what is registered, so that no URL makes a series.
