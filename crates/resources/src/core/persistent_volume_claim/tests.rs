@@ -45,7 +45,8 @@ fn a_claim_is_bound_once_and_then_may_grow() {
     assert_eq!(errors(&bound("3Gi"), &bound("4Gi")), "", "a failed growth is taken back");
     expect![[r#"
         spec.resources.requests.storage: Forbidden: field can not be less than status.capacity
-    "#]].assert_eq(&errors(&bound("1Gi"), &bound("2Gi")));
+    "#]]
+    .assert_eq(&errors(&bound("1Gi"), &bound("2Gi")));
     let larger = claim(json!({"resources": {"requests": {"storage": "4Gi"}}}), json!({"phase": "Pending"}));
     expect![[r#"
         spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims

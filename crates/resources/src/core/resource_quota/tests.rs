@@ -28,7 +28,9 @@ fn mistakes_are_reported_as_upstream_reports_them() {
         spec.scopes: Invalid value: ["BestEffort","NotBestEffort","Odd"]: unsupported scope applied to resource
         spec.scopes: Invalid value: ["BestEffort","NotBestEffort","Odd"]: unsupported scope
         spec.scopes: Invalid value: ["BestEffort","NotBestEffort","Odd"]: conflicting scopes
-    "#]].assert_eq(&errors.iter().map(|error| format!("{error}\n")).collect::<String>());
+    "#]]
+    .assert_eq(&errors.iter().map(|error| format!("{error}\n")).collect::<String>());
     let scoped = quota(json!({"hard": {"pods": "10"}, "scopes": ["BestEffort"]}));
-    expect![[r#"spec.scopes: Invalid value: ["BestEffort"]: field is immutable"#]].assert_eq(&validation::validate_update(&scoped, &good).aggregate());
+    expect![[r#"spec.scopes: Invalid value: ["BestEffort"]: field is immutable"#]]
+        .assert_eq(&validation::validate_update(&scoped, &good).aggregate());
 }
