@@ -375,15 +375,22 @@ impl Server {
     /// Starts the first process of a pid namespace that the pod's containers share.
     fn start_init(&mut self, args: &[&str]) -> io::Result<i32> {
         let program = args.first().copied().unwrap_or_default();
+        let (mut ready, told) = io::pipe()?;
         match sys::fork_pid_namespace()? {
             0 => {
                 use std::os::unix::process::CommandExt;
                 let mut command = Command::new(program);
-                command.arg("init").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                command.arg("init").stdin(Stdio::null()).stdout(told).stderr(Stdio::null());
                 drop(command.exec());
                 std::process::exit(127)
             }
-            pid => Ok(pid),
+            pid => {
+                drop(told);
+                // It is locked in when it says so; should it die instead, the pipe ends.
+                let mut answer = [0];
+                io::Read::read_exact(&mut ready, &mut answer)?;
+                Ok(pid)
+            }
         }
     }
 

@@ -113,6 +113,7 @@ impl Runtime {
                 News::ContainerEnded { container, code, at } => {
                     if let Ok(container) = self.container(&container) {
                         self.container_ended(&container, code, at);
+                        self.end_leftovers(&container).await;
                     }
                 }
                 News::ExecEnded { exec, code } => {
@@ -152,6 +153,19 @@ impl Runtime {
         // Nobody listening is fine.
         drop(self.shared.events.send(event));
         tracing::warn!(sandbox = sandbox_id, "the pod's monitor has died");
+    }
+
+    /// In a shared pid namespace, the end of a container's first process does not end the others.
+    async fn end_leftovers(&self, container: &Container) {
+        let (sandbox_id, group) = {
+            let record = container.record.lock();
+            (record.sandbox_id.clone(), record.cgroup.clone())
+        };
+        let Ok(sandbox) = self.sandbox(&sandbox_id) else { return };
+        let shared = sandbox.record.lock().config.namespaces.pid != cri::NamespaceMode::Container;
+        if shared {
+            self.kill_group(group).await;
+        }
     }
 
     /// Kills what nobody reaps any more.

@@ -161,7 +161,7 @@ impl Runtime {
     fn sandbox_status_of(&self, sandbox: &Sandbox) -> PodSandboxStatus {
         let connected = sandbox.monitor.lock().as_ref().is_some_and(Monitor::is_connected);
         let record = sandbox.record.lock();
-        let ready = connected && !record.stopped;
+        let ready = connected && !record.stopped && record.init_pid.is_none_or(is_init);
         let own_network = record.config.namespaces.network != NamespaceMode::Node;
         PodSandboxStatus {
             id: record.id.clone(),
@@ -196,9 +196,14 @@ impl Runtime {
     }
 }
 
-/// The first process of the shared pid namespace; with it every process of the namespace ends.
-pub(super) fn kill_init(pid: i32) {
-    if std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "tiphys-init") {
+/// Whether `pid` still is the first process of a shared pid namespace, and not another one of that number.
+pub(super) fn is_init(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "tiphys-init")
+}
+
+/// Ends the first process of the shared pid namespace; with it every process of the namespace ends.
+fn kill_init(pid: i32) {
+    if is_init(pid) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).ok();
     }
 }

@@ -27,6 +27,10 @@ impl Runtime {
         }
         let sandbox = self.sandbox(&record.sandbox_id)?.record.lock().clone();
         let monitor = self.monitor_of(&record.sandbox_id)?;
+        if !sandbox.init_pid.is_none_or(super::sandboxes::is_init) {
+            let id = &record.sandbox_id;
+            return Err(CriError::FailedPrecondition(format!("the first process of pod sandbox {id:?} has ended")));
+        }
         let image = self.shared.puller.store().find(&record.image_id).map_err(CriError::internal)?;
         let directory = self.shared.layout.container(id);
         let shared = Arc::clone(&self.shared);

@@ -54,7 +54,11 @@ pub(super) fn build(inputs: &Inputs<'_>) -> Vec<Value> {
     kernel("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]);
     let writable = if privileged { "rw" } else { "ro" };
     kernel("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", writable]);
-    kernel("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", writable]);
+    // libcontainer 0.7 looks its own number up in the host's processes to mount version 1, which in a shared pid
+    // namespace names somebody else or nobody; such containers go without.
+    if inputs.cgroups.is_v2() || inputs.sandbox.namespaces.pid != NamespaceMode::Pod {
+        kernel("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", writable]);
+    }
     if !asked("/dev/shm") {
         let shared = inputs.sources.pins.join(SHM);
         let source = if inputs.sandbox.namespaces.ipc == NamespaceMode::Node { Path::new("/dev/shm") } else { &shared };

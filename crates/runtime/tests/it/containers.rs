@@ -186,5 +186,17 @@ async fn a_shared_pid_namespace_has_an_init_that_reaps() {
     let (_, text) = pod.output(Pod::shell("ls /proc/1/root/etc 2>&1 | tail -1; cat /proc/1/root/etc/shadow")).await;
     assert!(!text.contains("root:"), "the host's files are seen through the init: {text}");
     pod.runtime.stop_container(&first, Duration::ZERO).await.expect("stop");
+
+    // What a container leaves behind in the shared namespace ends with it.
+    let (code, _) = pod.output(Pod::shell("sleep 999 & exit 0")).await;
+    assert_eq!(code, 0);
+    let (_, text) = pod.output(Pod::shell("ps | grep -c '[s]leep 999'")).await;
+    assert_eq!(text, "0\n");
+
+    // Without its first process the namespace takes no more containers.
+    let (_, _) = pod.output(Pod::shell("kill 1; sleep 100")).await;
+    let sandbox = pod.runtime.pod_sandbox_status(&pod.sandbox).await.expect("status");
+    assert_eq!(sandbox.state, PodSandboxState::NotReady);
+    assert!(pod.try_start(Pod::shell("true")).await.is_err());
     pod.finish().await;
 }
