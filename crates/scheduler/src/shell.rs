@@ -182,7 +182,7 @@ impl Scheduler {
         match outcome {
             Ok(()) => {
                 let message = format!("Successfully assigned {} to {node}", pod.key);
-                self.recorder.object(&*pod.pod, EventKind::Normal, "Scheduled", message);
+                self.recorder.action(&*pod.pod, EventKind::Normal, "Scheduled", "Binding", message);
             }
             Err(error) => {
                 // Nothing of the placement counts; the pod's own events say whether it still wants a node.

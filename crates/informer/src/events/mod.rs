@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::{
     Resource as _,
     api::core::v1::{Event, EventSource, ObjectReference},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time},
 };
 use kube::{
     Api, Client,
@@ -107,9 +107,47 @@ impl Recorder {
     /// Records that something happened to what is referred to.
     pub fn event(&self, about: &ObjectReference, kind: EventKind, reason: &str, message: impl Into<String>) {
         let now = Timestamp::now();
+        let event = Event {
+            count: Some(1),
+            first_timestamp: Some(Time(now)),
+            last_timestamp: Some(Time(now)),
+            source: Some((*self.source).clone()),
+            reporting_instance: self.source.host.clone(),
+            ..self.about(about, kind, reason, message.into(), now)
+        };
+        self.send(event);
+    }
+
+    /// Records an action that is taken on an object once, in the way of `events.k8s.io`: with the time of the event
+    /// itself in place of a first and a last, so that lists show it before what followed in the same second.
+    /// Upstream: client-go `tools/events`.
+    pub fn action<K: Object + k8s_openapi::Resource>(
+        &self,
+        object: &K,
+        kind: EventKind,
+        reason: &str,
+        action: &str,
+        message: impl Into<String>,
+    ) {
+        let now = Timestamp::now();
+        let component = self.source.component.clone().unwrap_or_default();
+        let instance = match &self.source.host {
+            Some(host) => format!("{component}-{host}"),
+            None => component,
+        };
+        let event = Event {
+            action: Some(action.to_owned()),
+            event_time: Some(MicroTime(now)),
+            reporting_instance: Some(instance),
+            ..self.about(&reference(object), kind, reason, message.into(), now)
+        };
+        self.send(event);
+    }
+
+    fn about(&self, about: &ObjectReference, kind: EventKind, reason: &str, message: String, now: Timestamp) -> Event {
         let namespace = about.namespace.clone().filter(|namespace| !namespace.is_empty());
         let name = about.name.clone().unwrap_or_default();
-        let event = Event {
+        Event {
             metadata: ObjectMeta {
                 name: Some(format!("{name}.{:x}", now.as_nanosecond())),
                 namespace: Some(namespace.unwrap_or_else(|| "default".to_owned())),
@@ -118,15 +156,15 @@ impl Recorder {
             involved_object: about.clone(),
             type_: Some(kind.as_str().to_owned()),
             reason: Some(reason.to_owned()),
-            message: Some(message.into()),
-            count: Some(1),
-            first_timestamp: Some(Time(now)),
-            last_timestamp: Some(Time(now)),
-            source: Some((*self.source).clone()),
+            message: Some(message),
             reporting_component: self.source.component.clone(),
-            reporting_instance: self.source.host.clone(),
             ..Event::default()
-        };
+        }
+    }
+
+    fn send(&self, event: Event) {
+        let reason = event.reason.clone().unwrap_or_default();
+        let name = event.involved_object.name.clone().unwrap_or_default();
         if self.sender.try_send(event).is_err() {
             warn!(reason, name, "event dropped, too many are waiting");
         }

@@ -77,6 +77,20 @@ pub(crate) fn conditions(measured: &Measured, before: &[NodeCondition], now: Tim
         .collect()
 }
 
+/// What an event says of a condition. Upstream: pkg/kubelet/events/event.go.
+pub(crate) fn event_reason(kind: &str, holds: bool) -> &'static str {
+    match (kind, holds) {
+        ("MemoryPressure", true) => "NodeHasInsufficientMemory",
+        ("MemoryPressure", false) => "NodeHasSufficientMemory",
+        ("DiskPressure", true) => "NodeHasDiskPressure",
+        ("DiskPressure", false) => "NodeHasNoDiskPressure",
+        ("PIDPressure", true) => "NodeHasInsufficientPID",
+        ("PIDPressure", false) => "NodeHasSufficientPID",
+        (_, true) => "NodeReady",
+        (_, false) => "NodeNotReady",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

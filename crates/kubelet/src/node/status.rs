@@ -17,14 +17,14 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::INTERVAL;
-use super::conditions::{Measured, conditions};
+use super::conditions::{self, Measured};
 use super::facts::{MachineFacts, architecture, memory_available};
 use crate::config::Config;
 use crate::shared::Shared;
 
 /// Never ends.
 pub(crate) async fn keep_status(shared: Arc<Shared>, facts: MachineFacts) {
-    let mut keeper = Keeper { shared, facts, conditions: Vec::new(), written: None };
+    let mut keeper = Keeper { shared, facts, conditions: Vec::new(), told: Vec::new(), written: None };
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(7));
     loop {
         match keeper.register().await {
@@ -37,12 +37,14 @@ pub(crate) async fn keep_status(shared: Arc<Shared>, facts: MachineFacts) {
         }
     }
     keeper.event("Starting", "Starting kubelet.");
-    keeper.event("NodeReady", &format!("Node {} status is now: NodeReady", keeper.shared.config.node_name));
+    keeper.event("NodeAllocatableEnforced", "Updated Node Allocatable limit across pods");
+    keeper.tell_changes();
     loop {
         tokio::time::sleep(INTERVAL).await;
         if let Err(error) = keeper.update().await {
             tracing::warn!(%error, "node status not written");
         }
+        keeper.tell_changes();
     }
 }
 
@@ -50,6 +52,8 @@ struct Keeper {
     shared: Arc<Shared>,
     facts: MachineFacts,
     conditions: Vec<NodeCondition>,
+    /// Type and status of the conditions that events have told of.
+    told: Vec<(String, String)>,
     /// What was written last, without times, and when.
     written: Option<(Value, Timestamp)>,
 }
@@ -69,6 +73,17 @@ impl Keeper {
             ..ObjectReference::default()
         };
         self.shared.recorder.event(&about, EventKind::Normal, reason, message);
+    }
+
+    /// An event for every condition that is not what it was. Upstream: `recordNodeStatusEvent` of the setters.
+    fn tell_changes(&mut self) {
+        let now: Vec<(String, String)> =
+            self.conditions.iter().map(|condition| (condition.type_.clone(), condition.status.clone())).collect();
+        for condition in now.iter().filter(|condition| !self.told.contains(condition)) {
+            let reason = conditions::event_reason(&condition.0, condition.1 == "True");
+            self.event(reason, &format!("Node {} status is now: {reason}", self.shared.config.node_name));
+        }
+        self.told = now;
     }
 
     async fn register(&mut self) -> Result<(), kube::Error> {
@@ -152,7 +167,7 @@ impl Keeper {
             inodes: stat.map(|stat| (stat.files_available(), stat.files())),
             runtime_error: self.shared.runtime.status().await.err().map(|error| error.to_string()),
         };
-        self.conditions = conditions(&measured, &self.conditions, now);
+        self.conditions = conditions::conditions(&measured, &self.conditions, now);
         let mut addresses: Vec<_> = config
             .node_ips
             .iter()

@@ -142,7 +142,6 @@ fn kubelet_config(settings: &Settings, names: &Names) -> anyhow::Result<kubelet:
     config.port = settings.arguments.kubelet_port;
     // The tenth address of the range is the cluster's nameserver, by convention.
     config.cluster_dns = settings.arguments.service_cidr.hosts().nth(9).into_iter().collect();
-    config.hostname = super::address::hostname()?;
     Ok(config)
 }
 
