@@ -177,6 +177,8 @@ pub(crate) struct Machine {
     pub(crate) garbage: Vec<String>,
     /// Ends of containers whose start is not known yet.
     pub(crate) early_exits: std::collections::HashMap<String, Exit>,
+    /// When everything that was due was last seen to.
+    pub(crate) stepped: Timestamp,
 }
 
 /// What the status says about the node.
@@ -286,6 +288,7 @@ impl Machine {
             gone: false,
             garbage: Vec::new(),
             early_exits: Default::default(),
+            stepped: Timestamp::MIN,
             pod,
         };
         machine.adopt(adopted);

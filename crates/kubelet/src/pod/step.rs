@@ -34,6 +34,7 @@ impl Machine {
         let mut out = Vec::new();
         self.note(input, now, &mut out);
         self.step(now, &mut out);
+        self.stepped = now;
         out
     }
 
@@ -74,7 +75,8 @@ impl Machine {
                 times.push(settle.unwrap_or(*retry));
             }
         }
-        times.into_iter().min()
+        // What was due at the last step was done then, or waits for something other than time.
+        times.into_iter().filter(|time| *time > self.stepped).min()
     }
 
     /// When `activeDeadlineSeconds` runs out.

@@ -590,6 +590,17 @@ fn a_configuration_that_cannot_be_made_is_shown_and_retried() {
 }
 
 #[test]
+fn a_slow_pull_after_a_back_off_does_not_spin() {
+    let mut bench = Bench::new(one(json!({})));
+    bench.up();
+    bench.exit_served("id1", 1);
+    bench.exit("id2", 1);
+    bench.now = bench.now.checked_add(SignedDuration::from_secs(10)).unwrap();
+    bench.send(Input::Tick);
+    assert_eq!(bench.machine.next_wakeup(), None, "the pull is waited for, not the clock");
+}
+
+#[test]
 fn a_shorter_grace_shortens_the_kill() {
     let mut bench = Bench::new(one(json!({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}})));
     bench.up();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use informer::EventKind;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 
 pub(crate) use self::ops::{exit_of_status, life_of};
@@ -51,7 +51,12 @@ struct Worker {
     /// The object is to be deleted as soon as its last status is written.
     deletion_wanted: bool,
     refreshing: bool,
+    /// A refresh of volumes that failed is not tried again before this.
+    refresh_not_before: Timestamp,
 }
+
+/// Pause after a refresh of volumes that failed.
+const REFRESH_RETRY: SignedDuration = SignedDuration::from_secs(10);
 
 /// Runs a pod until nothing of it is left on the node.
 pub(crate) async fn run(
@@ -75,6 +80,7 @@ pub(crate) async fn run(
         publisher,
         deletion_wanted: false,
         refreshing: false,
+        refresh_not_before: Timestamp::MIN,
     };
     worker.cover_objects();
     worker.handle(match refusal {
@@ -110,13 +116,17 @@ impl Worker {
     }
 
     fn wakeup(&self) -> Option<Timestamp> {
-        let refresh = self.volumes.refresh.filter(|_| !self.refreshing && !self.machine.is_stopping());
+        let refresh = self.refresh_due().filter(|_| !self.refreshing && !self.machine.is_stopping());
         [self.machine.next_wakeup(), refresh, self.publisher.wakeup()].into_iter().flatten().min()
+    }
+
+    fn refresh_due(&self) -> Option<Timestamp> {
+        self.volumes.refresh.map(|refresh| refresh.max(self.refresh_not_before))
     }
 
     fn tick(&mut self) {
         let now = Timestamp::now();
-        if self.volumes.refresh.is_some_and(|refresh| refresh <= now) && !self.machine.is_stopping() {
+        if self.refresh_due().is_some_and(|refresh| refresh <= now) && !self.machine.is_stopping() {
             self.refresh_volumes();
         }
         self.handle(Input::Tick);
@@ -171,6 +181,7 @@ impl Worker {
             }
             Done::VolumesRefreshed(Err(failures)) => {
                 self.refreshing = false;
+                self.refresh_not_before = Timestamp::now().checked_add(REFRESH_RETRY).unwrap_or(Timestamp::MAX);
                 self.report_volumes(&failures);
             }
             Done::Looked { exits, sandbox_alive } => {
