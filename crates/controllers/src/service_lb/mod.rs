@@ -38,13 +38,21 @@ fn start(context: Context) {
         nodes: nodes.clone(),
         written: Expectations::new(&services),
     };
+    let all = services.clone();
     Controller::new(ENTRY.name, reconciler)
         .workers(1)
-        .watch(&services)
+        .watch_for(&services, move |change, keys| {
+            keys.push(change.key.clone());
+            // Somebody may wait for a port that this one had.
+            if let Some(had) = change.old.as_ref().filter(|service| is_ours(service)) {
+                let waiting = all.list().into_iter().filter(|other| is_ours(other) && shares_port(had, other));
+                keys.extend(waiting.map(|other| key(&other)));
+            }
+        })
         .watch_for(&nodes, move |change, keys| {
             if address_change(change) {
                 let balanced = services.list().into_iter().filter(|service| is_ours(service));
-                keys.extend(balanced.map(|service| informer::Object::key(&*service)));
+                keys.extend(balanced.map(|service| key(&service)));
             }
         })
         .start(&context.supervisor);
@@ -58,6 +66,27 @@ fn address_change(change: &Change<Node>) -> bool {
 fn is_ours(service: &Service) -> bool {
     let spec = service.spec.as_ref();
     spec.is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer") && spec.load_balancer_class.is_none())
+}
+
+fn key(service: &Service) -> ObjectKey {
+    informer::Object::key(service)
+}
+
+/// Nodes have one address for all services: the earliest keeps a port.
+fn is_taken(service: &Service, services: &[Arc<Service>]) -> bool {
+    let rank = |service: &Service| (service.metadata.creation_timestamp.as_ref().map(|time| time.0), key(service));
+    services.iter().any(|other| {
+        is_ours(other) && key(other) != key(service) && shares_port(service, other) && rank(other) < rank(service)
+    })
+}
+
+fn shares_port(one: &Service, other: &Service) -> bool {
+    let ports = |service: &Service| -> Vec<(String, i32)> {
+        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+        ports.map(|port| (port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), port.port)).collect()
+    };
+    let others = ports(other);
+    ports(one).iter().any(|port| others.contains(port))
 }
 
 fn internal_addresses(node: &Node) -> Vec<String> {
@@ -99,12 +128,12 @@ fn ingress(service: &Service, nodes: &[Arc<Node>]) -> Vec<LoadBalancerIngress> {
 }
 
 /// The service with the status to write; `None` if it is so already.
-fn plan(service: &Service, nodes: &[Arc<Node>]) -> Option<Service> {
+fn plan(service: &Service, services: &[Arc<Service>], nodes: &[Arc<Node>]) -> Option<Service> {
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let before = balancer.and_then(|balancer| balancer.ingress.clone()).unwrap_or_default();
     let typed = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
     let after = if is_ours(service) {
-        ingress(service, nodes)
+        if is_taken(service, services) { Vec::new() } else { ingress(service, nodes) }
     } else if typed {
         return None;
     } else {
@@ -123,7 +152,9 @@ impl Reconcile for ServiceLb {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, ReconcileError> {
         self.written.settled(key).await;
         let Some(service) = self.services.get(key) else { return Ok(Next::Await) };
-        if let Some(updated) = plan(&service, &self.nodes.list()) {
+        let (services, nodes) =
+            if is_ours(&service) { (self.services.list(), self.nodes.list()) } else { (Vec::new(), Vec::new()) };
+        if let Some(updated) = plan(&service, &services, &nodes) {
             let api = Api::<Service>::namespaced(self.client.clone(), &key.namespace);
             let updated = api.replace_status(&key.name, &PostParams::default(), &updated).await?;
             self.written.wrote(key, &updated);
@@ -148,7 +179,7 @@ mod tests {
         let ingress: Vec<_> = ingress.iter().map(|ip| json!({"ip": ip, "ipMode": "VIP"})).collect();
         let status = json!({"loadBalancer": {"ingress": ingress}});
         let service: Service = serde_json::from_value(json!({"metadata": {}, "spec": spec, "status": status})).unwrap();
-        let planned = plan(&service, &nodes).map(|service| {
+        let planned = plan(&service, &[], &nodes).map(|service| {
             let ingress = service.status.and_then(|status| status.load_balancer?.ingress).unwrap_or_default();
             ingress.into_iter().filter_map(|ingress| ingress.ip).collect::<Vec<_>>()
         });
@@ -162,5 +193,23 @@ mod tests {
         check(json!({"type": "LoadBalancer", "loadBalancerIP": "10.0.0.2"}), &[], Some(&["10.0.0.2"]));
         check(json!({"type": "LoadBalancer", "loadBalancerClass": "x"}), &["1.1.1.1"], None);
         check(json!({"type": "ClusterIP"}), &["10.0.0.1"], Some(&[]));
+    }
+
+    #[test]
+    fn the_earliest_service_keeps_a_port() {
+        let service = |name: &str, created: &str, protocol: &str, port: i32| -> Arc<Service> {
+            let metadata = json!({ "name": name, "namespace": "default", "creationTimestamp": created });
+            let spec = json!({ "type": "LoadBalancer", "ports": [{ "protocol": protocol, "port": port }] });
+            Arc::new(serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap())
+        };
+        let all = [
+            service("first", "2026-01-01T00:00:00Z", "TCP", 80),
+            service("second", "2026-01-02T00:00:00Z", "TCP", 80),
+            service("other-port", "2026-01-03T00:00:00Z", "TCP", 81),
+            service("other-protocol", "2026-01-03T00:00:00Z", "UDP", 80),
+        ];
+        let taken: Vec<bool> = all.iter().map(|service| is_taken(service, &all)).collect();
+        assert_eq!(taken, [false, true, false, false]);
+        assert!(!is_taken(&all[1], &all[1..]));
     }
 }
