@@ -34,7 +34,7 @@ fn own() -> anyhow::Result<()> {
             root: root.clone(),
             puller: Puller::new(Store::open(store)?, PullerConfig::default()),
             network: Arc::new(LoopbackOnly),
-            default_cgroup_parent: "/tiphys-test".to_owned(),
+            default_cgroup_parent: cgroup_parent(&root),
             helper: None,
             version: ("tiphys".to_owned(), "test".to_owned()),
             supervisor: supervisor::Supervisor::new(),
@@ -56,4 +56,10 @@ fn own() -> anyhow::Result<()> {
         std::future::pending::<()>().await;
         Ok(())
     })
+}
+
+/// Named after the test's directory, in which the runtime's lies, so that the test can remove it.
+fn cgroup_parent(root: &std::path::Path) -> String {
+    let name = root.parent().and_then(|parent| parent.file_name()).unwrap_or_default();
+    format!("/tiphys-test-{}", name.to_string_lossy().replace('.', ""))
 }
