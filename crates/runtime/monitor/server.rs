@@ -20,6 +20,8 @@ struct Server {
     containers: Vec<Container>,
     execs: Vec<Exec>,
     starting: Vec<Starting>,
+    /// Requests for the list, which is given when it is known what runs.
+    asked: Vec<u32>,
     /// Ends of processes whose helper has not yet said what they are.
     orphans: Vec<(i32, i32)>,
     quitting: bool,
@@ -41,6 +43,7 @@ pub fn run(listener: OwnedFd) -> io::Result<()> {
         containers: Vec::new(),
         execs: Vec::new(),
         starting: Vec::new(),
+        asked: Vec::new(),
         orphans: Vec::new(),
         quitting: false,
     };
@@ -92,6 +95,9 @@ impl Server {
             // The newest agent is the one that lives.
             self.agent = Some(agent);
             self.unsent.clear();
+            // Whoever asked has gone. Its numbers are the new agent's too, which must not take the answers for its own.
+            self.asked.clear();
+            self.starting.iter_mut().for_each(|starting| starting.request = 0);
         }
     }
 
@@ -125,9 +131,8 @@ impl Server {
                 Ok(())
             }
             "list" => {
-                let items = self.containers.iter().map(|c| format!("\0{} {} {}", c.id, c.pid, c.exit.unwrap_or(-1)));
-                let answer = format!("{number}\0ok{}", items.collect::<String>());
-                return self.tell(answer.as_bytes(), &[]);
+                self.asked.push(number);
+                return self.answer_lists();
             }
             "socket" => {
                 let family = args.first().and_then(|family| family.parse().ok()).unwrap_or(2);
@@ -261,6 +266,19 @@ impl Server {
         }
         if self.starting.is_empty() {
             self.orphans = Vec::new();
+        }
+        self.answer_lists();
+    }
+
+    /// A container whose start an earlier agent began is neither running nor not: its helper ends soon.
+    fn answer_lists(&mut self) {
+        if self.starting.iter().any(|starting| matches!(starting.what, What::Container(_))) {
+            return;
+        }
+        for number in std::mem::take(&mut self.asked) {
+            let items = self.containers.iter().map(|c| format!("\0{} {} {}", c.id, c.pid, c.exit.unwrap_or(-1)));
+            let answer = format!("{number}\0ok{}", items.collect::<String>());
+            self.tell(answer.as_bytes(), &[]);
         }
     }
 

@@ -31,6 +31,9 @@ pub(crate) struct SandboxRecord {
     pub(crate) stopped: bool,
     /// First process of the shared pid namespace, where the pod has one.
     pub(crate) init_pid: Option<i32>,
+    /// Its making has begun and not ended: it may lack its network.
+    #[serde(default)]
+    pub(crate) half_made: bool,
 }
 
 /// A container.

@@ -98,27 +98,12 @@ impl Hierarchies {
 
     /// Kills every process of a group and of those below it, and waits until they have ended.
     pub(crate) fn kill(&self, group: &str) -> Result<()> {
-        const ROUNDS: usize = 16;
-        let paths = self.groups(group);
         // The unified hierarchy first, where it has the group: there one write kills all, also what is being forked.
-        let Some(path) = paths.iter().rev().find(|path| path.exists()) else { return Ok(()) };
-        for _ in 0..ROUNDS {
-            let pids = processes(path);
-            if pids.is_empty() {
-                return Ok(());
-            }
-            let handles: Vec<_> = pids.iter().filter_map(|pid| process::open(*pid).ok()).collect();
-            if fs::write(path.join("cgroup.kill"), "1").is_err() {
-                for pid in pids {
-                    // Gone meanwhile is what we want.
-                    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).ok();
-                }
-            }
-            if !process::wait_all(&handles, process::KILL_PATIENCE) {
-                break;
-            }
+        // The others too: a start that was cut short has joined some and not all.
+        for path in self.groups(group).iter().rev().filter(|path| path.exists()) {
+            kill_tree(path)?;
         }
-        Err(RuntimeError::Invalid(format!("processes of {group} do not end")))
+        Ok(())
     }
 
     /// Removes a group and those below it, in every hierarchy. Not there is fine; still in use is not.
@@ -199,6 +184,27 @@ pub(crate) fn v2_weight(shares: i64) -> u64 {
 
 fn below(mount: &Path, group: &str) -> PathBuf {
     mount.join(group.trim_start_matches('/'))
+}
+
+fn kill_tree(path: &Path) -> Result<()> {
+    const ROUNDS: usize = 16;
+    for _ in 0..ROUNDS {
+        let pids = processes(path);
+        if pids.is_empty() {
+            return Ok(());
+        }
+        let handles: Vec<_> = pids.iter().filter_map(|pid| process::open(*pid).ok()).collect();
+        if fs::write(path.join("cgroup.kill"), "1").is_err() {
+            for pid in pids {
+                // Gone meanwhile is what we want.
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).ok();
+            }
+        }
+        if !process::wait_all(&handles, process::KILL_PATIENCE) {
+            break;
+        }
+    }
+    Err(RuntimeError::Invalid(format!("processes of {} do not end", path.display())))
 }
 
 fn processes(group: &Path) -> Vec<i32> {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cri::{CriResult, NamespaceMode};
 use parking_lot::Mutex;
@@ -13,6 +14,9 @@ use super::{Container, Runtime, Sandbox, UNKNOWN_EXIT, blocking};
 use crate::error::{Result, RuntimeError};
 use crate::monitor::{self, Monitor};
 use crate::record::{self, ContainerRecord, RECORD_FILE, SandboxRecord};
+
+/// How long a start that an earlier process began may take.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a monitor knows of a container.
 struct Known {
@@ -42,6 +46,12 @@ impl Runtime {
         }
         let mut kept = Vec::new();
         for record in sandboxes {
+            if record.half_made {
+                let id = record.id.clone();
+                self.adopt_sandbox(record).await;
+                self.drop_sandbox(&id).await?;
+                continue;
+            }
             if record.config.namespaces.network != NamespaceMode::Node && !record.stopped {
                 kept.push(record.id.clone());
             }
@@ -81,7 +91,8 @@ impl Runtime {
     async fn reconnect(&self, id: &str, sandbox: &Sandbox) -> Option<HashMap<String, Known>> {
         let socket = monitor::connect(&self.shared.layout.sandbox(id)).ok()?;
         let monitor = Monitor::new(id, socket, &self.shared.supervisor, self.shared.news.clone()).ok()?;
-        let answer = monitor.order(&["list"], &[]).await.ok()?;
+        // It answers when no start is under way any more. One that hangs is not waited for: its pod begins anew.
+        let answer = tokio::time::timeout(START_PATIENCE, monitor.order(&["list"], &[])).await.ok()?.ok()?;
         *sandbox.monitor.lock() = Some(monitor);
         let known = answer.fields.iter().filter_map(|item| {
             let mut parts = item.split(' ');

@@ -100,7 +100,8 @@ impl Runtime {
         let images = record.config.mounts.iter().filter(|mount| mount.image.is_some()).count();
         let images: Vec<PathBuf> = (0..images).map(|index| self.shared.layout.image_mount(id, index)).collect();
         blocking(move || {
-            // Without a pid namespace of its own a container may have left processes behind.
+            // Without a pid namespace of its own a container may have left processes behind, and so may a
+            // start that was cut short.
             shared.cgroups.kill(&group)?;
             shared.cgroups.remove(&group)?;
             for path in images {

@@ -46,6 +46,7 @@ impl Runtime {
             ips: Vec::new(),
             stopped: false,
             init_pid: None,
+            half_made: true,
         };
         let sandbox = Arc::new(Sandbox {
             record: Mutex::new(record.clone()),
@@ -79,6 +80,7 @@ impl Runtime {
             let answer = monitor.order(&["init", &program], &[]).await?;
             record.init_pid = answer.fields.first().and_then(|pid| pid.parse().ok());
         }
+        record.half_made = false;
         let (shared, for_thread) = (Arc::clone(&self.shared), record.clone());
         blocking(move || {
             let directory = shared.layout.sandbox(&for_thread.id);
