@@ -156,7 +156,9 @@ impl Cluster {
     /// A client with the administrator's credentials, over HTTPS.
     pub(crate) async fn client(&self) -> Client {
         let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).expect("read the kubeconfig");
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a config");
+        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a config");
+        // A refusal is to be seen, not waited out.
+        config.default_retry = false;
         Client::try_from(config).expect("a client")
     }
 

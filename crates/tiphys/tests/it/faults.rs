@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    time::Duration,
 };
 
 use api::{
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, create, free_port, wait, wait_for},
-    machine::{monitor_of_pod, processes_of_pod, signal},
+    machine::{ended, left_of_pods, monitor_of_pod, processes_of_pod, signal, suffix},
     traffic::Traffic,
 };
 
@@ -35,7 +36,10 @@ async fn a_cluster_heals_and_its_services_go_on() {
     pods_heal(&client).await;
     probes_decide(&client).await;
     traffic_goes_on(&mut cluster).await;
+    ends_are_noticed_later(&mut cluster).await;
     crash_loops_back_off(&cluster.client().await, &crashing).await;
+    drop(client);
+    kills_amid_pods_leave_nothing(&mut cluster).await;
     cluster.reset();
 }
 
@@ -342,4 +346,60 @@ async fn killed_and_started_again(cluster: &mut Cluster, traffic: &Traffic) {
         Some(Ok(WatchEvent::Added(seen))) => assert_eq!(seen, created),
         other => panic!("the watch did not go on: {other:?}"),
     }
+}
+
+// === the server is not there ===
+
+/// A container that ends while nobody looks is restarted by whoever looks next, with its own exit code.
+async fn ends_are_noticed_later(cluster: &mut Cluster) {
+    let client = cluster.client().await;
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let pod = create::<Pod>(&client, sleeper("unseen", "trap 'exit 7' TERM; while :; do sleep 0.05; done")).await;
+    wait_for(&pods, "unseen", "running", |pod| is_ready(pod).then_some(())).await;
+    cluster.kill();
+    let first = processes_of_pod(uid(&pod)).into_iter().next().expect("a process");
+    signal(first, Signal::SIGTERM);
+    ended(first).await;
+    cluster.start();
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client().await);
+    let restarted = wait_for(&pods, "unseen", "one restart", |pod| {
+        (only_container(pod)?.restart_count == 1 && is_ready(pod)).then(|| pod.clone())
+    })
+    .await;
+    let last = only_container(&restarted).and_then(|container| container.last_state.clone()?.terminated);
+    assert_eq!(last.map(|last| last.exit_code), Some(7), "its monitor has seen it");
+    pods.delete("unseen", &DeleteParams::default().grace_period(0)).await.expect("delete");
+}
+
+/// Kills at instants that nobody chose, while pods come and go: in the end there are the pods that are wanted, and
+/// when there are none, nothing of them.
+async fn kills_amid_pods_leave_nothing(cluster: &mut Cluster) {
+    let log = cluster.log();
+    for (round, replicas) in [5, 1, 6, 0, 4, 2, 5, 0].into_iter().enumerate() {
+        let client = cluster.client().await;
+        let scale = json!({"spec": {"replicas": replicas, "template": {"spec": {"terminationGracePeriodSeconds": 1}}}});
+        let deployments: Api<Deployment> = Api::default_namespaced(client);
+        deployments.patch("web", &PatchParams::default(), &Patch::Strategic(scale)).await.expect("scale");
+        // The instant is what is tried.
+        tokio::time::sleep(Duration::from_millis(37 * round as u64)).await;
+        cluster.kill();
+        cluster.start();
+    }
+    let client = cluster.client().await;
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let none = |pods: &[Pod]| pods.is_empty().then_some(());
+    wait(&pods, "no pods of the Deployment", &web_pods(), none).await;
+    pods.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await.expect("delete");
+    wait(&pods, "no pods at all", &ListParams::default(), none).await;
+    let suffix = suffix(&log);
+    let mut left = left_of_pods(&cluster.data, &suffix);
+    let cleaning = async {
+        // The object goes before the last file does.
+        while !left.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            left = left_of_pods(&cluster.data, &suffix);
+        }
+    };
+    let cleaned = tokio::time::timeout(Duration::from_secs(20), cleaning).await;
+    assert!(cleaned.is_ok(), "{left:?}");
 }

@@ -1,12 +1,14 @@
 //! Looking at the machine from outside: processes of pods, and what a cluster leaves behind.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Duration};
 
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+use crate::cluster::PATIENCE;
 
 /// To a process that may have gone.
 pub(crate) fn signal(pid: u32, signal: Signal) {
@@ -29,6 +31,44 @@ pub(crate) fn monitor_of_pod(uid: &str) -> u32 {
         |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("tiphys-m"));
     let parents = processes_of_pod(uid).into_iter().filter_map(parent);
     parents.into_iter().find(is_monitor).expect("a monitor")
+}
+
+/// Waits until a process has ended; it may still be a zombie.
+pub(crate) async fn ended(pid: u32) {
+    let runs = || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    let waiting = async {
+        while runs() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the process ends");
+}
+
+/// What is left of the pods of a cluster that has none.
+pub(crate) fn left_of_pods(data: &Path, suffix: &str) -> Vec<String> {
+    let mut left = Vec::new();
+    let place = format!("tiphys-{suffix}/kubepods");
+    for pid in processes() {
+        let in_pod = fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(&place));
+        let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        let of_runtime = exe.starts_with(data) && exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("monitor"));
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if (in_pod || of_runtime) && !stat.contains(") Z ") {
+            left.push(format!("process {stat}"));
+        }
+    }
+    let links = fs::read_dir("/sys/class/net").expect("list links").flatten();
+    let links = links.map(|link| link.file_name().to_string_lossy().into_owned());
+    left.extend(links.filter(|link| link.starts_with(&format!("t{suffix}"))).map(|link| format!("link {link}")));
+    for place in ["node/runtime/sandboxes", "node/runtime/containers", "node/kubelet/pods"] {
+        let entries = fs::read_dir(data.join(place)).into_iter().flatten().flatten();
+        left.extend(entries.map(|entry| entry.path().display().to_string()));
+    }
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let of_pods = [data.join("node/kubelet/pods"), data.join("node/runtime/run/sandboxes")];
+    let mounts = mounts.lines().filter(|line| of_pods.iter().any(|place| line.contains(&place.display().to_string())));
+    left.extend(mounts.map(|line| format!("mount {line}")));
+    left
 }
 
 fn parent(pid: u32) -> Option<u32> {
