@@ -201,17 +201,59 @@ mod tests {
 
     #[test]
     fn budgets_are_resolved_as_upstream_does() {
-        check(json!({"minAvailable": 2}), 3, 3, json!({}), expect!["allowed=1 healthy=3/2 expected=3 granted=0 SufficientPods Await"]);
-        check(json!({"minAvailable": "50%"}), 2, 3, json!({}), expect!["allowed=0 healthy=2/2 expected=3 granted=0 InsufficientPods Await"]);
-        check(json!({"maxUnavailable": 1}), 3, 3, json!({}), expect!["allowed=1 healthy=3/2 expected=3 granted=0 SufficientPods Await"]);
-        check(json!({"maxUnavailable": "30%"}), 3, 3, json!({}), expect!["allowed=1 healthy=3/2 expected=3 granted=0 SufficientPods Await"]);
-        check(json!({"maxUnavailable": 1}), 2, 3, json!({}), expect!["allowed=0 healthy=2/2 expected=3 granted=0 InsufficientPods Await"]);
+        check(
+            json!({"minAvailable": 2}),
+            3,
+            3,
+            json!({}),
+            expect!["allowed=1 healthy=3/2 expected=3 granted=0 SufficientPods Await"],
+        );
+        check(
+            json!({"minAvailable": "50%"}),
+            2,
+            3,
+            json!({}),
+            expect!["allowed=0 healthy=2/2 expected=3 granted=0 InsufficientPods Await"],
+        );
+        check(
+            json!({"maxUnavailable": 1}),
+            3,
+            3,
+            json!({}),
+            expect!["allowed=1 healthy=3/2 expected=3 granted=0 SufficientPods Await"],
+        );
+        check(
+            json!({"maxUnavailable": "30%"}),
+            3,
+            3,
+            json!({}),
+            expect!["allowed=1 healthy=3/2 expected=3 granted=0 SufficientPods Await"],
+        );
+        check(
+            json!({"maxUnavailable": 1}),
+            2,
+            3,
+            json!({}),
+            expect!["allowed=0 healthy=2/2 expected=3 granted=0 InsufficientPods Await"],
+        );
     }
 
     #[test]
     fn a_granted_eviction_counts_until_it_is_carried_out_or_forgotten() {
-        check(json!({"maxUnavailable": 1}), 3, 3, json!({"p0": "1970-01-01T00:16:00Z"}), expect!["allowed=0 healthy=2/2 expected=3 granted=1 InsufficientPods After(80s)"]);
-        check(json!({"maxUnavailable": 1}), 3, 3, json!({"p0": "1970-01-01T00:10:00Z"}), expect!["allowed=1 healthy=3/2 expected=3 granted=0 SufficientPods Await"]);
+        check(
+            json!({"maxUnavailable": 1}),
+            3,
+            3,
+            json!({"p0": "1970-01-01T00:16:00Z"}),
+            expect!["allowed=0 healthy=2/2 expected=3 granted=1 InsufficientPods After(80s)"],
+        );
+        check(
+            json!({"maxUnavailable": 1}),
+            3,
+            3,
+            json!({"p0": "1970-01-01T00:10:00Z"}),
+            expect!["allowed=1 healthy=3/2 expected=3 granted=0 SufficientPods Await"],
+        );
     }
 
     #[test]

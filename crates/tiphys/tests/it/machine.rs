@@ -51,7 +51,8 @@ pub(crate) fn left_of_pods(data: &Path, suffix: &str) -> Vec<String> {
     for pid in processes() {
         let in_pod = fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(&place));
         let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        let of_runtime = exe.starts_with(data) && exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("monitor"));
+        let of_runtime =
+            exe.starts_with(data) && exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("monitor"));
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         if (in_pod || of_runtime) && !stat.contains(") Z ") {
             left.push(format!("process {stat}"));
