@@ -19,12 +19,15 @@ use jiff::Timestamp;
 /// An eviction that was granted this long ago and has not deleted its pod is forgotten. Upstream: `DeletionTimeout`.
 const DELETION_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// The UID and size of a pod's controller.
+type Controller<'a> = dyn Fn(&Arc<Pod>) -> Option<(String, i32)> + Sync + 'a;
+
 pub(super) struct View<'a> {
     pub(super) budget: &'a PodDisruptionBudget,
     /// The pods it selects.
     pub(super) pods: &'a [Arc<Pod>],
     /// The UID and size of a pod's controller.
-    pub(super) expected: &'a (dyn Fn(&Arc<Pod>) -> Option<(String, i32)> + Sync),
+    pub(super) expected: &'a Controller<'a>,
 }
 
 #[derive(Debug)]
