@@ -1,6 +1,10 @@
 //! The whole program as a user has it: `tiphys server` as a process of its own, with containers, against faults.
 
-#![expect(clippy::print_stderr, reason = "a failing test shows the server's log")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test tells its figures, and a failing one the server's log"
+)]
 
 mod cluster;
 mod disk_full;
