@@ -24,8 +24,8 @@ pub(crate) struct Cluster {
     /// Beside the data directory, which `reset` removes: the log, the kubeconfig, the socket that tells of readiness.
     around: TempDir,
     process: Child,
-    slot: Slot,
-    ports: (u16, u16),
+    /// Its address ranges are its own as long as this is held.
+    _slot: Slot,
 }
 
 impl Cluster {
@@ -42,7 +42,7 @@ impl Cluster {
         let slot = Slot::take();
         let ports = (machine::free_port(), machine::free_port());
         let process = spawn(around.path(), &slot, ports);
-        Self { around, process, slot, ports }
+        Self { around, process, _slot: slot }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -58,26 +58,9 @@ impl Cluster {
         self.around.path().join(name)
     }
 
-    pub(crate) async fn client(&self) -> kube::Client {
-        let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).unwrap();
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
-        kube::Client::try_from(config).unwrap()
-    }
-
     /// What this cluster has in the kernel.
     pub(crate) fn traces(&self) -> Traces {
         Traces::of(&self.data(), &self.bridge())
-    }
-
-    /// SIGKILL, as a crash would.
-    pub(crate) fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-
-    /// Starts the same cluster once more.
-    pub(crate) fn start_again(&mut self) {
-        self.process = spawn(self.around.path(), &self.slot, self.ports);
     }
 
     /// Resets the cluster and looks for what is left of it.

@@ -6,13 +6,18 @@
 //! kubectl programs to try, with blanks between them; otherwise those of `PATH` and of Google's SDK are found, and
 //! checks that need one are skipped aloud where there is none.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and tells what it skips"
+)]
+
 mod cluster;
 mod kubectl;
 mod leftovers;
 mod machine;
 mod pods;
 mod streams;
-mod survival;
 mod workloads;
 
 use cluster::Cluster;
@@ -42,13 +47,5 @@ fn a_user_with_kubectl() {
         println!("with {}", program.display());
         streams::all(&Kubectl::new(program, &cluster));
     }
-    cluster.remove();
-}
-
-/// What a program does that speaks to the API itself, and what a killed server leaves running.
-#[test]
-fn a_server_that_is_killed() {
-    let mut cluster = Cluster::start();
-    survival::containers_outlive_the_server(&mut cluster);
     cluster.remove();
 }
