@@ -7,6 +7,7 @@
 mod action;
 pub mod admission;
 pub mod auth;
+pub mod audit;
 mod canonical;
 mod columns;
 mod convert;

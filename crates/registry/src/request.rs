@@ -2,16 +2,13 @@
 //!
 //! Upstream counterpart: `k8s.io/apiserver/pkg/endpoints/request` and `authentication/user`.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use parking_lot::Mutex;
 
-use crate::reader::Reader;
+use crate::{audit::AuditTrail, reader::Reader};
 
 /// An authenticated identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,8 +88,9 @@ pub struct RequestCx {
     pub subresource: String,
     /// What is in the store, at the time it is asked.
     pub reader: Reader,
+    /// What is told of the request in the audit log.
+    pub audit: Arc<AuditTrail>,
     warnings: Mutex<Vec<String>>,
-    audit_id: OnceLock<String>,
 }
 
 impl RequestCx {
@@ -106,8 +104,8 @@ impl RequestCx {
             name: String::new(),
             subresource: String::new(),
             reader,
+            audit: Arc::default(),
             warnings: Mutex::default(),
-            audit_id: OnceLock::new(),
         }
     }
 
@@ -128,7 +126,12 @@ impl RequestCx {
         std::mem::take(&mut self.warnings.lock())
     }
 
+    /// Adds an annotation to the request's audit event, such as `pod-security.kubernetes.io/enforce-policy`.
+    pub fn annotate(&self, key: &str, value: impl Into<String>) {
+        self.audit.annotate(key, value);
+    }
+
     pub fn audit_id(&self) -> &str {
-        self.audit_id.get_or_init(|| uuid::Uuid::new_v4().to_string())
+        self.audit.id()
     }
 }
