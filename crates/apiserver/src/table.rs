@@ -1,6 +1,7 @@
 //! Objects as table rows and as bare metadata. Upstream: `endpoints/handlers/response.go`, `printers/tablegenerator.go`.
 
 use apimachinery::ApiError;
+use bytes::Bytes;
 use jiff::Timestamp;
 use registry::{ColumnHeader, Kind, scan};
 use serde_json::{Value, json};
@@ -66,7 +67,15 @@ impl<'a> Printer<'a> {
     }
 
     /// One row from an object's JSON.
-    pub(crate) fn row(&self, bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
+    pub(crate) fn row(&self, bytes: &Bytes) -> Result<Vec<u8>, ApiError> {
+        let presented;
+        let bytes = match self.kind.resource.custom() {
+            Some(_) => {
+                presented = self.kind.present(bytes)?;
+                &presented
+            }
+            None => bytes,
+        };
         let cells = if self.columns.is_empty() {
             let text = |name: &str| scan::text(bytes, &["metadata", name]).unwrap_or_default().into_owned();
             vec![Value::from(text("name")), Value::from(text("creationTimestamp"))]
@@ -96,7 +105,7 @@ impl<'a> Printer<'a> {
     }
 
     /// A whole table of one object.
-    pub(crate) fn single(&self, bytes: &[u8], with_columns: bool) -> Result<Vec<u8>, ApiError> {
+    pub(crate) fn single(&self, bytes: &Bytes, with_columns: bool) -> Result<Vec<u8>, ApiError> {
         let version = scan::text(bytes, &["metadata", "resourceVersion"]).unwrap_or_default();
         let mut out = self.head(&json!({ "resourceVersion": version }), with_columns);
         out.extend(self.row(bytes)?);

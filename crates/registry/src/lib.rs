@@ -11,8 +11,10 @@ pub mod audit;
 mod canonical;
 mod columns;
 mod convert;
+mod custom;
 mod dynamic;
 mod info;
+mod intern;
 pub mod names;
 mod object;
 pub mod options;
@@ -30,10 +32,12 @@ pub mod wire;
 pub use action::{Action, ActionCall, ActionOutcome};
 pub use columns::{Column, PrintCx, human_duration, since, until};
 pub use convert::{Conversion, Converted};
+pub use custom::{Custom, ReadBody};
 pub use dynamic::DynamicObject;
 pub use info::{
     ALL_VERBS, BodyKind, Durability, GcPolicy, Handler, Info, NameRule, Scope, SelectableField, Subresource,
 };
+pub use intern::{intern, intern_all, intern_path};
 pub use object::{AnyObject, Object, ObjectExt};
 pub use pipeline::{Kind, Registry, RegistryBuilder, Written};
 pub use plain::Plain;

@@ -11,8 +11,8 @@ use serde_json::Value;
 use apimachinery::{ApiError, field::ErrorList};
 
 use crate::{
-    Column, Durability, GcPolicy, Info, NameRule, Object, PrintCx, RequestCx, Reservation, SelectableField, Strategy,
-    Subresource, action::Action, convert::Converted, object::AnyObject, reader::Reader,
+    Column, Custom, Durability, GcPolicy, Info, NameRule, Object, PrintCx, RequestCx, Reservation, SelectableField,
+    Strategy, Subresource, action::Action, convert::Converted, object::AnyObject, reader::Reader,
 };
 
 /// A column without its cell function.
@@ -129,6 +129,17 @@ pub trait Resource: Send + Sync {
     /// Set on kinds that are stored as another.
     fn hub(&self) -> Option<&Converted> {
         None
+    }
+
+    /// Set on kinds made at run time.
+    fn custom(&self) -> Option<&dyn Custom> {
+        None
+    }
+
+    /// The kind's fields, as the walkers of crate `schema` read them. None: nothing is known of them.
+    fn schema_type(&self) -> Option<schema::Type<'_>> {
+        let info = self.info();
+        schema::builtin().kind(info.group, info.version, info.kind)
     }
 
     fn set_defaults(&self, _object: &mut dyn AnyObject) {}

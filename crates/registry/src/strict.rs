@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use apimachinery::{ApiError, Gvk};
-use schema::{DecodeError, Limits, builtin};
+use schema::{DecodeError, Limits, StrictError, builtin};
 use serde_json::Value;
 
-use crate::{RequestCx, options::FieldValidation};
+use crate::{Custom, RequestCx, object::AnyObject, options::FieldValidation};
 
 /// A body as its kind's schema reads it: unknown fields dropped, and warned about or refused.
 pub(crate) fn check<'a>(
@@ -23,19 +23,42 @@ pub(crate) fn check<'a>(
         return Ok(Cow::Borrowed(json));
     };
     let decoded = schema::decode_node(kind, node, &limits).map_err(|error| cannot_be_handled(gvk, &error))?;
+    report(gvk, &decoded.strict, validation, cx)?;
+    Ok(Cow::Owned(decoded.object.to_json()))
+}
+
+/// A body of a kind made at run time, as its own schema reads it.
+pub(crate) fn read_custom(
+    gvk: &Gvk,
+    custom: &dyn Custom,
+    json: &[u8],
+    validation: FieldValidation,
+    cx: &RequestCx,
+) -> Result<Box<dyn AnyObject>, ApiError> {
+    let node = schema::json::parse(json, &Limits::default())
+        .map_err(|error| ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}")))?;
+    check_type(gvk, &node)?;
+    let read = custom.read(node)?;
+    report(gvk, &read.problems, validation, cx)?;
+    Ok(read.object)
+}
+
+/// Warns of what strict decoding found, or refuses the body.
+fn report(gvk: &Gvk, problems: &[StrictError], validation: FieldValidation, cx: &RequestCx) -> Result<(), ApiError> {
     match validation {
         FieldValidation::Ignore => {}
-        FieldValidation::Warn => decoded.strict.iter().for_each(|problem| cx.warn(problem.to_string())),
+        FieldValidation::Warn => problems.iter().for_each(|problem| cx.warn(problem.to_string())),
+        FieldValidation::Strict if problems.is_empty() => {}
         FieldValidation::Strict => {
-            if let Some(message) = decoded.strict_error() {
-                let (version, kind) = (&gvk.version, &gvk.kind);
-                return Err(ApiError::bad_request(format!(
-                    "{kind} in version \"{version}\" cannot be handled as a {kind}: {message}"
-                )));
-            }
+            let (version, kind) = (&gvk.version, &gvk.kind);
+            let problems: Vec<String> = problems.iter().map(StrictError::to_string).collect();
+            return Err(ApiError::bad_request(format!(
+                "{kind} in version \"{version}\" cannot be handled as a {kind}: strict decoding error: {}",
+                problems.join(", ")
+            )));
         }
     }
-    Ok(Cow::Owned(decoded.object.to_json()))
+    Ok(())
 }
 
 /// Upstream: `handlers.transformDecodeError`.
@@ -45,7 +68,7 @@ fn cannot_be_handled(gvk: &Gvk, error: &DecodeError) -> ApiError {
 }
 
 /// The body's own `apiVersion` and `kind`, where it has them, must be those of the resource.
-fn check_type(gvk: &Gvk, node: &schema::Node<'_>) -> Result<(), ApiError> {
+pub(crate) fn check_type(gvk: &Gvk, node: &schema::Node<'_>) -> Result<(), ApiError> {
     let schema::Node::Object(object) = node else {
         return Err(ApiError::bad_request("couldn't get version/kind; json parse error: not an object"));
     };

@@ -40,7 +40,10 @@ pub(super) async fn delete(server: &ApiServer, mut call: Call, kind: &Arc<Kind>)
     let options = options(&mut call).await?;
     let mut cx = call.context(server, Verb::Delete);
     cx.dry_run = options.dry_run;
-    let deleted = server.registry().delete(kind, &cx, &options).await;
+    let deleted = match server.registry().delete(kind, &cx, &options).await {
+        Ok(Deleted::Pending { bytes }) => kind.present_one(&bytes).await.map(|bytes| Deleted::Pending { bytes }),
+        other => other,
+    };
     let answer = deleted.and_then(|deleted| match deleted {
         Deleted::Gone { bytes, .. } if kind.resource.returns_deleted_object() => {
             read::object(&call, kind, 200, &bytes, None, output)
@@ -70,6 +73,10 @@ pub(super) async fn delete_collection(
     cx.name.clear();
     cx.dry_run = options.dry_run;
     let deleted = server.registry().delete_collection(kind, &mut cx, &selection, &list_options, &options).await;
+    let deleted = match deleted {
+        Ok(items) if kind.resource.custom().is_some() => kind.present_all(items).await,
+        other => other,
+    };
     let answer = deleted.and_then(|items| {
         let revision = server.registry().store().revision().0;
         respond::object(200, list::whole(kind, revision, &items), output)

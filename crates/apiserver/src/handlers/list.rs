@@ -15,7 +15,6 @@ use registry::{
     pipeline::{Items, ListPage, Selection},
 };
 use serde_json::{Map, Value};
-use store::Entry;
 
 use super::read;
 use crate::{
@@ -31,7 +30,7 @@ use crate::{
 /// How much is spliced together before it is handed to the connection.
 const CHUNK: usize = 128 * 1024;
 
-pub(super) fn list(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
+pub(super) async fn list(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     let output = read::output(call)?;
     let options = ListOptions::from_query(&call.query)?;
     let selection = Selection::new(kind, options.labels.clone(), options.fields.clone())?;
@@ -54,6 +53,19 @@ pub(super) fn list(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> Result<
             (head, Form::Table { kind: Arc::clone(kind), include, now })
         }
     };
+    if kind.converts_outside() {
+        // A webhook converts a page at once.
+        let stored: Vec<Bytes> = page.items.map(|entry| entry.bytes().clone()).collect();
+        let mut out = BytesMut::from(head.as_slice());
+        for (index, item) in kind.present_all(stored).await?.iter().enumerate() {
+            if index > 0 {
+                out.extend_from_slice(b",");
+            }
+            push(&mut out, item, &form)?;
+        }
+        out.extend_from_slice(b"]}");
+        return respond::object(200, out.freeze(), output);
+    }
     answer(ListBody { head: Some(head), items: Some(page.items), form, separator: false }, output)
 }
 
@@ -156,7 +168,7 @@ impl ListBody {
                 out.extend_from_slice(b",");
             }
             self.separator = true;
-            push(&mut out, &entry, &self.form)?;
+            push(&mut out, entry.bytes(), &self.form)?;
             if out.len() >= CHUNK {
                 return Ok(Some(out.freeze()));
             }
@@ -164,13 +176,13 @@ impl ListBody {
     }
 }
 
-fn push(out: &mut BytesMut, entry: &Entry, form: &Form) -> Result<(), ApiError> {
+fn push(out: &mut BytesMut, stored: &Bytes, form: &Form) -> Result<(), ApiError> {
     match form {
-        Form::Object => out.extend_from_slice(entry.bytes()),
-        Form::Converted(kind) => out.extend_from_slice(&kind.present(entry.bytes())?),
-        Form::Metadata => out.extend_from_slice(&metadata_only(entry.bytes())),
+        Form::Object => out.extend_from_slice(stored),
+        Form::Converted(kind) => out.extend_from_slice(&kind.present(stored)?),
+        Form::Metadata => out.extend_from_slice(&metadata_only(stored)),
         Form::Table { kind, include, now } => {
-            out.extend_from_slice(&Printer::new(kind, *include, *now).row(entry.bytes())?);
+            out.extend_from_slice(&Printer::new(kind, *include, *now).row(stored)?);
         }
     }
     Ok(())

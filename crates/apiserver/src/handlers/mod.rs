@@ -33,12 +33,24 @@ async fn dispatch(server: &ApiServer, call: Call) -> Result<Answer, ApiError> {
         return Ok(respond::not_found());
     };
     check_place(&kind, &call)?;
+    let answer = serve(server, call, &kind).await;
+    let Some(warnings) = kind.resource.custom().map(|custom| custom.warnings()).filter(|texts| !texts.is_empty())
+    else {
+        return answer;
+    };
+    let mut answer = answer.unwrap_or_else(|error| respond::error(&error));
+    respond::add_warnings(&mut answer, warnings);
+    Ok(answer)
+}
+
+async fn serve(server: &ApiServer, call: Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
+    let info = &call.info;
     if !info.subresource.is_empty() {
-        let Some(subresource) = find(&kind, &info.subresource) else { return Ok(respond::not_found()) };
+        let Some(subresource) = find(kind, &info.subresource) else { return Ok(respond::not_found()) };
         if !info.rest.is_empty() && subresource.handler != Handler::ConnectPath {
             return Ok(respond::not_found());
         }
-        return subresource::serve(server, call, &kind, subresource).boxed().await;
+        return subresource::serve(server, call, kind, subresource).boxed().await;
     }
     if let Some(action) = kind.resource.create_action() {
         return match info.verb {
@@ -52,16 +64,16 @@ async fn dispatch(server: &ApiServer, call: Call) -> Result<Answer, ApiError> {
         return Err(ApiError::method_not_allowed());
     }
     match info.verb {
-        "get" => read::get(server, &call, &kind),
-        "list" => list::list(server, &call, &kind),
-        "watch" => watch::watch(server, &call, &kind),
+        "get" => read::get(server, &call, kind).await,
+        "list" => list::list(server, &call, kind).await,
+        "watch" => watch::watch(server, &call, kind),
         "create" if call.parts.uri.path().trim_end_matches('/').ends_with(&info.resource) => {
-            write::create(server, call, &kind).boxed().await
+            write::create(server, call, kind).boxed().await
         }
-        "update" if !info.name.is_empty() => write::update(server, call, &kind).boxed().await,
-        "patch" if !info.name.is_empty() => write::patch(server, call, &kind).boxed().await,
-        "delete" => delete::delete(server, call, &kind).boxed().await,
-        "deletecollection" => delete::delete_collection(server, call, &kind).boxed().await,
+        "update" if !info.name.is_empty() => write::update(server, call, kind).boxed().await,
+        "patch" if !info.name.is_empty() => write::patch(server, call, kind).boxed().await,
+        "delete" => delete::delete(server, call, kind).boxed().await,
+        "deletecollection" => delete::delete_collection(server, call, kind).boxed().await,
         _ => Err(ApiError::method_not_allowed()),
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn output(call: &Call) -> Result<Output, ApiError> {
     negotiate::output(&call.parts.headers, call.flag("pretty"))
 }
 
-pub(super) fn get(server: &ApiServer, call: &Call, kind: &Kind) -> Result<Answer, ApiError> {
+pub(super) async fn get(server: &ApiServer, call: &Call, kind: &Kind) -> Result<Answer, ApiError> {
     let output = output(call)?;
     let version = call.param("resourceVersion");
     if !version.is_empty() {
@@ -29,6 +29,9 @@ pub(super) fn get(server: &ApiServer, call: &Call, kind: &Kind) -> Result<Answer
         }
     }
     let entry = server.registry().get(kind, &call.info.namespace, &call.info.name)?;
+    if kind.converts_outside() {
+        return object(call, kind, 200, &kind.present_one(entry.bytes()).await?, None, output);
+    }
     object(call, kind, 200, entry.bytes(), Some(&entry), output)
 }
 

@@ -26,7 +26,7 @@ pub(super) async fn serve(
     subresource: Subresource,
 ) -> Result<Answer, ApiError> {
     match (subresource.handler, call.info.verb) {
-        (Handler::Status | Handler::Update, "get") => read::get(server, &call, kind),
+        (Handler::Status | Handler::Update, "get") => read::get(server, &call, kind).await,
         (Handler::Status | Handler::Update | Handler::UpdateOnly, "update") => {
             let options = WriteOptions::from_query(&call.query, "UpdateOptions")?;
             let (body, output) = write::receive(&mut call, &kind.gvk).await?;
@@ -77,7 +77,7 @@ async fn scale(server: &ApiServer, mut call: Call, kind: &Arc<Kind>) -> Result<A
     let registry = server.registry();
     let (cx, bytes) = match call.info.verb {
         "get" => {
-            let bytes = registry.get_scale(kind, &call.info.namespace, &call.info.name)?;
+            let bytes = registry.get_scale(kind, &call.info.namespace, &call.info.name).await?;
             return respond::object(200, bytes, output);
         }
         "update" => {

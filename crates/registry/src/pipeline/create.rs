@@ -31,6 +31,9 @@ impl Registry {
         mut object: Box<dyn AnyObject>,
     ) -> Result<Written, ApiError> {
         let info = kind.info();
+        if let Some(custom) = kind.resource.custom() {
+            custom.check_create(object.name())?;
+        }
         if object.metadata().resource_version.as_deref().is_some_and(|version| !version.is_empty() && version != "0") {
             let mut error = ApiError::internal("resourceVersion should not be set on objects to be created");
             "resourceVersion should not be set on objects to be created".clone_into(&mut error.message);
@@ -87,13 +90,14 @@ impl Registry {
         }
         self.validate_admission(&admission_request(kind, cx, Operation::Create, &name, Some(object), None)).await?;
 
-        let value = canonical::encode(object)?;
+        let served = canonical::encode(object)?;
+        let value = kind.stored_form(&served).await?;
         check_size(&value)?;
         let key = kind.key(object.namespace(), &name)?;
         if cx.dry_run {
             return match kind.table.snapshot().get(&key) {
                 Some(_) => Err(ApiError::already_exists(&kind.gvr, &name)),
-                None => Ok(Written { bytes: canonical::unversioned(&value), entry: None, created: true }),
+                None => Ok(Written { bytes: canonical::unversioned(&served), entry: None, created: true }),
             };
         }
         match self.put(kind, key, Expect::Absent, value).await {
@@ -102,7 +106,7 @@ impl Registry {
                     reservation.commit();
                 }
                 resource.after_create(cx, object);
-                Ok(Written { bytes: entry.bytes().clone(), entry: Some(entry), created: true })
+                Ok(Written { bytes: kind.written(&entry, &served), entry: Some(entry), created: true })
             }
             Err(StoreError::Conflict { current, .. }) => {
                 let mut error = ApiError::already_exists(&kind.gvr, &name);

@@ -14,8 +14,13 @@ impl Registry {
         json: &[u8],
         validation: FieldValidation,
     ) -> Result<Box<dyn AnyObject>, ApiError> {
-        let json = crate::strict::check(&kind.gvk, json, validation, cx)?;
-        let mut object = kind.resource.decode(&json).map_err(|error| cannot_be_handled(kind, &json, &error))?;
+        let mut object = match kind.resource.custom() {
+            Some(custom) => crate::strict::read_custom(&kind.gvk, custom, json, validation, cx)?,
+            None => {
+                let json = crate::strict::check(&kind.gvk, json, validation, cx)?;
+                kind.resource.decode(&json).map_err(|error| cannot_be_handled(kind, &json, &error))?
+            }
+        };
         kind.resource.set_defaults(&mut *object);
         Ok(object)
     }

@@ -48,12 +48,18 @@ impl Registry {
             let current = kind.table.snapshot().get(&key).ok_or_else(|| ApiError::not_found(&kind.gvr, &cx.name))?;
             let mut object = kind.decode_stored(&current)?;
             check_preconditions(kind, &cx.name, &*object, options)?;
+            // Deletion marks the object in its stored form; policies see it as its clients do.
+            let presented = match kind.is_stored_as_served() || kind.resource.custom().is_none() {
+                true => None,
+                false => Some(kind.decode_bytes(&kind.working_form(current.bytes()).await?)?),
+            };
+            let seen = presented.as_deref().unwrap_or(&*object);
             if !admitted {
-                let mut request = admission_request(kind, cx, Operation::Delete, &cx.name, None, Some(&*object));
+                let mut request = admission_request(kind, cx, Operation::Delete, &cx.name, None, Some(seen));
                 self.admit(&mut request).await?;
                 admitted = true;
             }
-            let request = admission_request(kind, cx, Operation::Delete, &cx.name, None, Some(&*object));
+            let request = admission_request(kind, cx, Operation::Delete, &cx.name, None, Some(seen));
             self.validate_admission(&request).await?;
             let outcome = match plan(kind, cx, &mut *object, options)? {
                 Step::Wait => return Ok(Deleted::Pending { bytes: current.bytes().clone() }),

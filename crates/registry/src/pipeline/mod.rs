@@ -4,6 +4,7 @@
 //! Upstream counterpart: `registry/generic/registry/store.go` and `endpoints/handlers`.
 
 mod create;
+mod custom;
 mod decode;
 mod delete;
 mod list;
@@ -14,7 +15,13 @@ mod scale;
 mod select;
 mod watch;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use apimachinery::{ApiError, Gvk, Gvr};
 use arc_swap::ArcSwap;
@@ -48,6 +55,8 @@ pub struct Registry {
 struct Inner {
     store: Store,
     kinds: ArcSwap<Kinds>,
+    /// Counts changes of `kinds`.
+    generation: AtomicU64,
     admission: Vec<Arc<dyn Admission>>,
 }
 
@@ -66,6 +75,8 @@ pub struct Kind {
     pub gvr: Gvr,
     pub gvk: Gvk,
     table: store::Resource,
+    /// Told when the kind is not served any more, or by other rules: open watches end then.
+    retired: tokio::sync::watch::Sender<bool>,
 }
 
 /// Collects kinds and plugins, then makes the registry.
@@ -110,7 +121,12 @@ impl RegistryBuilder {
     /// Fills the allocators of all kinds from what is stored.
     pub fn build(self) -> Result<Registry, ApiError> {
         let registry = Registry {
-            inner: Arc::new(Inner { store: self.store, kinds: ArcSwap::default(), admission: self.admission }),
+            inner: Arc::new(Inner {
+                store: self.store,
+                kinds: ArcSwap::default(),
+                generation: AtomicU64::new(0),
+                admission: self.admission,
+            }),
         };
         for resource in self.resources {
             registry.register(resource)?;
@@ -140,11 +156,14 @@ impl Registry {
             gvk: Gvk::new(info.group, info.version, info.kind),
             table,
             resource,
+            retired: tokio::sync::watch::Sender::new(false),
         });
-        self.inner.kinds.rcu(|kinds| {
+        let replaced = self.inner.kinds.rcu(|kinds| {
             let mut kinds = Kinds::clone(kinds);
-            kinds.ordered.retain(|other| other.gvr != kind.gvr);
-            kinds.ordered.push(Arc::clone(&kind));
+            match kinds.ordered.iter_mut().find(|other| other.gvr == kind.gvr) {
+                Some(place) => *place = Arc::clone(&kind),
+                None => kinds.ordered.push(Arc::clone(&kind)),
+            }
             let versions = kinds.by_resource.entry(info.group.to_owned()).or_default();
             let resources = versions.entry(info.version.to_owned()).or_default();
             resources.insert(info.plural.to_owned(), Arc::clone(&kind));
@@ -161,12 +180,57 @@ impl Registry {
                 .or_insert_with(|| Arc::clone(&kind));
             kinds
         });
+        self.inner.generation.fetch_add(1, Ordering::AcqRel);
+        if let Some(replaced) = replaced.at(info.group, info.version, info.plural) {
+            replaced.retired.send_replace(true);
+        }
         kind.resource.start(&self.reader())
+    }
+
+    /// Stops serving a kind. What is stored stays.
+    pub fn unregister(&self, group: &str, version: &str, plural: &str) {
+        let before = self.inner.kinds.rcu(|kinds| {
+            let mut kinds = Kinds::clone(kinds);
+            let is_it =
+                |kind: &Kind| kind.gvr.group == group && kind.gvr.version == version && kind.gvr.resource == plural;
+            kinds.ordered.retain(|kind| !is_it(kind));
+            if let Some(versions) = kinds.by_resource.get_mut(group) {
+                if let Some(resources) = versions.get_mut(version) {
+                    resources.remove(plural);
+                }
+                versions.retain(|_, resources| !resources.is_empty());
+            }
+            kinds.by_resource.retain(|_, versions| !versions.is_empty());
+            let next =
+                kinds.ordered.iter().find(|kind| kind.gvr.group == group && kind.gvr.resource == plural).cloned();
+            if let Some(resources) = kinds.preferred.get_mut(group) {
+                match (next, resources.get(plural).is_some_and(|kind| is_it(kind))) {
+                    (Some(next), true) => {
+                        resources.insert(plural.to_owned(), next);
+                    }
+                    (None, true) => {
+                        resources.remove(plural);
+                    }
+                    (_, false) => {}
+                }
+            }
+            kinds.preferred.retain(|_, resources| !resources.is_empty());
+            kinds
+        });
+        self.inner.generation.fetch_add(1, Ordering::AcqRel);
+        if let Some(kind) = before.at(group, version, plural) {
+            kind.retired.send_replace(true);
+        }
+    }
+
+    /// Grows with every change of the kinds that are served.
+    pub fn generation(&self) -> u64 {
+        self.inner.generation.load(Ordering::Acquire)
     }
 
     /// The kind served at a path, if any.
     pub fn kind(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
-        self.inner.kinds.load().by_resource.get(group)?.get(version)?.get(plural).cloned()
+        self.inner.kinds.load().at(group, version, plural).cloned()
     }
 
     /// The kind in its preferred version.
@@ -227,7 +291,15 @@ impl Registry {
     }
 
     async fn put(&self, kind: &Kind, key: Key, expect: Expect, value: Template) -> Result<Arc<Entry>, StoreError> {
-        self.commit(kind, Txn::new().put(&kind.table, key, expect, value)).await
+        let written = self.commit(kind, Txn::new().put(&kind.table, key, expect, value)).await?;
+        self.check_rules(kind);
+        Ok(written)
+    }
+}
+
+impl Kinds {
+    fn at(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
+        self.by_resource.get(group)?.get(version)?.get(plural)
     }
 }
 
@@ -266,23 +338,22 @@ impl Kind {
 
     /// Stored bytes as an object.
     pub fn decode_stored(&self, entry: &Entry) -> Result<Box<dyn AnyObject>, ApiError> {
-        self.resource.decode_stored(entry.bytes()).map_err(|error| {
-            tracing::error!(key = %entry.key(), %error, "stored object does not decode");
-            ApiError::internal("stored object does not decode")
-        })
+        self.decode_bytes(entry.bytes())
     }
 
-    /// Stored JSON as the kind's clients see it.
+    /// Stored JSON as the kind's clients see it. Objects that a webhook has to convert go through
+    /// [`Kind::present_all`] first; presenting them again changes nothing.
     pub fn present(&self, stored: &Bytes) -> Result<Bytes, ApiError> {
-        match self.resource.hub() {
-            Some(converted) => converted.present(stored),
-            None => Ok(stored.clone()),
+        match (self.resource.hub(), self.resource.custom()) {
+            (Some(converted), _) => converted.present(stored),
+            (None, Some(custom)) => custom.present(stored),
+            (None, None) => Ok(stored.clone()),
         }
     }
 
     /// Whether stored JSON is what clients see.
     pub fn is_stored_as_served(&self) -> bool {
-        self.resource.hub().is_none()
+        self.resource.hub().is_none() && self.resource.custom().is_none_or(|custom| custom.is_stored_as_served())
     }
 
     fn invalid(&self, name: &str, errors: &apimachinery::ErrorList) -> ApiError {

@@ -64,10 +64,11 @@ impl Registry {
                     _ => Err(ApiError::not_found(&kind.gvr, &cx.name)),
                 };
             };
-            let old = kind.decode_stored(&current)?;
+            let working = kind.working_form(current.bytes()).await?;
+            let old = kind.decode_bytes(&working)?;
             let mut new = match (&change, &replacement) {
                 (_, Some(replacement)) => replacement.clone_box(),
-                (Change::Patch(patch), _) => self.patched(kind, cx, patch, &current, options)?,
+                (Change::Patch(patch), _) => self.patched(kind, cx, patch, &working, options)?,
                 (Change::Mutate(mutate), _) => {
                     let mut object = old.clone_box();
                     mutate(&mut *object)?;
@@ -137,11 +138,12 @@ impl Registry {
         if is_last_finalizer_gone(new, old) && !resource.holds_deletion(new) {
             return self.delete_emptied(kind, cx, current, new).await;
         }
-        let value = canonical::encode(new)?;
+        let served = canonical::encode(new)?;
+        let value = kind.stored_form(&served).await?;
         check_size(&value)?;
         let revision = current.mod_revision().0;
         if is_same(&value, current) || cx.dry_run {
-            let bytes = canonical::at(&value, revision);
+            let bytes = canonical::at(&served, revision);
             return Ok(Some(Written { bytes, entry: None, created: false }));
         }
         match self.put(kind, current.key().clone(), expect, value).await {
@@ -150,7 +152,7 @@ impl Registry {
                     reservation.commit();
                 }
                 resource.after_update(cx, new, old);
-                Ok(Some(Written { bytes: entry.bytes().clone(), entry: Some(entry), created: false }))
+                Ok(Some(Written { bytes: kind.written(&entry, &served), entry: Some(entry), created: false }))
             }
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(store_error(&error)),

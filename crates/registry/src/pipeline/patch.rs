@@ -1,8 +1,8 @@
 //! Patches of three kinds, applied to the stored JSON. Upstream: `handlers/patch.go`.
 
 use apimachinery::{ApiError, Gvk, patch::PatchError};
+use bytes::Bytes;
 use serde_json::Value;
-use store::Entry;
 
 use super::{Kind, Registry};
 use crate::{RequestCx, object::AnyObject, options::WriteOptions};
@@ -27,10 +27,10 @@ impl Registry {
         kind: &Kind,
         cx: &RequestCx,
         patch: &Patch,
-        current: &Entry,
+        current: &Bytes,
         options: &WriteOptions,
     ) -> Result<Box<dyn AnyObject>, ApiError> {
-        let value: Value = serde_json::from_slice(&kind.present(current.bytes())?).map_err(ApiError::internal)?;
+        let value: Value = serde_json::from_slice(&kind.present(current)?).map_err(ApiError::internal)?;
         let value = apply(&kind.gvk, patch, value)?;
         let json = serde_json::to_vec(&value).map_err(ApiError::internal)?;
         self.decode(kind, cx, &json, options.field_validation)

@@ -18,9 +18,10 @@ pub enum ScaleChange<'a> {
 
 impl Registry {
     /// JSON of the object's scale.
-    pub fn get_scale(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Bytes, ApiError> {
+    pub async fn get_scale(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Bytes, ApiError> {
         let entry = self.get(kind, namespace, name)?;
-        to_json(&scale_of(kind, &*kind.decode_stored(&entry)?)?)
+        let working = kind.working_form(entry.bytes()).await?;
+        to_json(&scale_of(kind, &*kind.decode_bytes(&working)?)?)
     }
 
     pub async fn update_scale(

@@ -8,6 +8,7 @@ use std::{
 
 use apimachinery::ApiError;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use store::{Entry, Event, EventKind, Filter, Revision, Snapshot, Watch, WatchError};
 
 use super::{
@@ -45,13 +46,22 @@ pub struct WatchStream {
     watch: Option<Watch>,
     selection: Selection,
     failed: VecDeque<ApiError>,
+    /// Ends the watch: the kind is gone, or served by other rules.
+    retirement: Option<BoxFuture<'static, ()>>,
+    outside: Option<Outside>,
+}
+
+/// What a watch of objects that a webhook converts needs: one item at a time is on its way.
+struct Outside {
+    kind: Arc<Kind>,
+    converting: Option<BoxFuture<'static, Result<WatchItem, ApiError>>>,
 }
 
 impl Registry {
     /// Watches a namespace, or all when it is empty.
     pub fn watch(
         &self,
-        kind: &Kind,
+        kind: &Arc<Kind>,
         namespace: &str,
         selection: Selection,
         options: &ListOptions,
@@ -89,6 +99,8 @@ impl Registry {
             watch: None,
             selection: selection.clone(),
             failed: VecDeque::new(),
+            retirement: kind.retirement(),
+            outside: kind.converts_outside().then(|| Outside { kind: Arc::clone(kind), converting: None }),
         };
         match kind.table.watch(from, filter) {
             Ok(watch) => stream.watch = Some(watch),
@@ -133,6 +145,42 @@ fn initial(kind: &Kind, snapshot: &Snapshot, namespace: &str, selection: Selecti
 impl WatchStream {
     /// The next item; `None` after an error has been given.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchItem>> {
+        if let Some(retirement) = &mut self.retirement
+            && retirement.as_mut().poll(cx).is_ready()
+        {
+            self.retirement = None;
+            self.watch = None;
+            self.initial = None;
+            self.initial_end = None;
+            return Poll::Ready(None);
+        }
+        if self.outside.is_none() {
+            return self.poll_stored(cx);
+        }
+        loop {
+            if let Some(converting) = self.outside.as_mut().and_then(|outside| outside.converting.as_mut()) {
+                let Poll::Ready(converted) = converting.as_mut().poll(cx) else { return Poll::Pending };
+                if let Some(outside) = &mut self.outside {
+                    outside.converting = None;
+                }
+                return Poll::Ready(Some(converted.unwrap_or_else(|error| {
+                    self.watch = None;
+                    WatchItem::Error(error)
+                })));
+            }
+            let Poll::Ready(item) = self.poll_stored(cx) else { return Poll::Pending };
+            match (item, &mut self.outside) {
+                (Some(item @ (WatchItem::Bookmark { .. } | WatchItem::Error(_))), _) => return Poll::Ready(Some(item)),
+                (Some(item), Some(outside)) => {
+                    let kind = Arc::clone(&outside.kind);
+                    outside.converting = Some(Box::pin(async move { converted(&kind, item).await }));
+                }
+                (item, _) => return Poll::Ready(item),
+            }
+        }
+    }
+
+    fn poll_stored(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchItem>> {
         if let Some(error) = self.failed.pop_front() {
             return Poll::Ready(Some(WatchItem::Error(error)));
         }
@@ -175,6 +223,24 @@ impl WatchStream {
         let revision = self.watch.as_ref()?.progress();
         Some(WatchItem::Bookmark { revision, initial_end: false })
     }
+}
+
+/// The item with its object as the kind's clients see it.
+async fn converted(kind: &Kind, item: WatchItem) -> Result<WatchItem, ApiError> {
+    let (event, bytes) = match item {
+        WatchItem::Shared(shared) => {
+            let event = match shared.kind() {
+                EventKind::Added => EventType::Added,
+                EventKind::Modified => EventType::Modified,
+                EventKind::Deleted => EventType::Deleted,
+            };
+            (event, shared.entry().bytes().clone())
+        }
+        WatchItem::Initial(entry) => (EventType::Added, entry.bytes().clone()),
+        WatchItem::Own { event, bytes } => (event, bytes),
+        other => return Ok(other),
+    };
+    Ok(WatchItem::Own { event, bytes: kind.present_one(&bytes).await? })
 }
 
 /// The event as a watcher with selectors sees it. Upstream: `cacheWatcher.convertToWatchEvent`.
