@@ -16,12 +16,30 @@ use apimachinery::{
 use futures::future::{BoxFuture, FutureExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions as ApiDeleteOptions, Time};
 use registry::{
-    Action, ActionCall, ActionOutcome, AnyObject, Kind, UpdateKind,
+    Action, ActionCall, ActionOutcome, AnyObject, Kind, Object, UpdateKind,
+    admission::{AdmissionRequest, Operation},
     auth::{TokenClaims, TokenIssuer},
     options::{DeleteOptions, Propagation},
 };
 
 use crate::reviews::{created, decode};
+
+/// Admission of what an action is asked to do; its body is the object. Upstream: `rest.Create` of the storage.
+async fn admit<T: Object>(call: &ActionCall<'_>, kind: &Kind, body: &mut T) -> Result<(), ApiError> {
+    let mut request = AdmissionRequest {
+        cx: call.cx,
+        info: kind.info(),
+        subresource: &call.cx.subresource,
+        operation: Operation::Create,
+        namespace: call.namespace,
+        name: call.name,
+        object: Some(body),
+        old_object: None,
+        options: None,
+    };
+    call.registry.admit(&mut request).await?;
+    call.registry.validate_admission(&request).await
+}
 
 type Entry = (&'static str, &'static str, &'static str, Arc<dyn Action>);
 
@@ -124,7 +142,7 @@ struct EvictPod;
 impl Action for EvictPod {
     fn run<'a>(&'a self, call: ActionCall<'a>) -> BoxFuture<'a, Result<ActionOutcome, ApiError>> {
         async move {
-            let eviction: Eviction = decode(&call, "Eviction", "v1")?;
+            let mut eviction: Eviction = decode(&call, "Eviction", "v1")?;
             let name = eviction.metadata.name.as_deref().unwrap_or_default();
             if !name.is_empty() && name != call.name {
                 return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
@@ -133,6 +151,7 @@ impl Action for EvictPod {
             let Some(pod) = call.cx.reader.get::<Pod>("", "pods", call.namespace, call.name) else {
                 return Err(ApiError::not_found(&pods.gvr, call.name));
             };
+            admit(&call, &pods, &mut eviction).await?;
             if needs_budget(&pod) {
                 take_from_budget(&call, &pod).await?;
             }
@@ -242,6 +261,8 @@ impl Action for IssueToken {
     fn run<'a>(&'a self, call: ActionCall<'a>) -> BoxFuture<'a, Result<ActionOutcome, ApiError>> {
         async move {
             let mut request: TokenRequest = decode(&call, "TokenRequest", "v1")?;
+            let kind = call.registry.kind("", "v1", "serviceaccounts").ok_or_else(ApiError::path_not_found)?;
+            admit(&call, &kind, &mut request).await?;
             let accounts = Gvr::new("", "v1", "serviceaccounts");
             let account: ServiceAccount = call
                 .cx
@@ -270,7 +291,8 @@ impl Action for IssueToken {
             if seconds > MAX_SECONDS {
                 return invalid("may not specify a duration larger than 2^32 seconds");
             }
-            let (bound_to, node) = match &spec.bound_object_ref {
+            let bound_object_ref = request.spec.as_ref().and_then(|spec| spec.bound_object_ref.as_ref());
+            let (bound_to, node) = match bound_object_ref {
                 None => (None, None),
                 Some(reference) => bound(&call, reference)?,
             };

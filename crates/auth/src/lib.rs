@@ -11,6 +11,6 @@ mod follow;
 pub mod service_account;
 
 pub use authn::{Authenticators, CertificateAuthenticator};
-pub use authz::{NodeAuthorizer, Rbac, Union};
+pub use authz::{EscalationCheck, NodeAuthorizer, Rbac, Union};
 pub use follow::follow;
 pub use service_account::{ServiceAccountTokens, TokenError};

@@ -88,6 +88,12 @@ impl Resource {
         }
     }
 
+    /// Of the last change of this resource that readers see: an index that has applied it is up to date.
+    #[must_use]
+    pub fn changed(&self) -> Revision {
+        self.0.current.load().changed
+    }
+
     /// Every change after `from` that passes the filter, in order, each once: first what already happened, then what
     /// will. With the revision of a snapshot there is neither gap nor overlap.
     pub fn watch(&self, from: Revision, filter: Filter) -> Result<Watch, WatchError> {

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use apiserver::{ApiServer, NodeDialer, bootstrap};
-use auth::{Authenticators, NodeAuthorizer, Rbac, ServiceAccountTokens, Union};
+use auth::{Authenticators, EscalationCheck, NodeAuthorizer, Rbac, ServiceAccountTokens, Union};
 use engine::{log::LogFactory, memory::Memory};
 use kube::config::{KubeConfigOptions, Kubeconfig as KubeKubeconfig};
 use pki::{Authority, CertificateSpec, Kubeconfig, ServingIdentity};
@@ -64,8 +64,11 @@ impl TestCluster {
         } else {
             Store::open(Memory::new(), StoreOptions::default())?
         };
-        let mut builder =
-            Registry::builder(store.clone()).resources(apiserver::kinds::all(&resources::Options::default()));
+        let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
+        let authorizer = Arc::new(Union::new(vec![nodes.clone(), rbac.clone()]));
+        let mut builder = Registry::builder(store.clone())
+            .resources(apiserver::kinds::all(&resources::Options::default()))
+            .admission(Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone())));
         for plugin in admission::plugins() {
             builder = builder.admission(plugin);
         }
@@ -76,11 +79,10 @@ impl TestCluster {
         let issuer = "https://kubernetes.default.svc.cluster.local";
         let tokens =
             Arc::new(ServiceAccountTokens::new(&signing_key, issuer, vec![issuer.to_owned()], registry.reader())?);
-        let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
         let mut server = ApiServer::builder(
             registry.clone(),
             Arc::new(Authenticators::new(vec![tokens.clone()])),
-            Arc::new(Union::new(vec![nodes.clone(), rbac.clone()])),
+            authorizer,
             &supervisor,
         )
         .token_discovery(&tokens.discovery(&format!("{issuer}/openid/v1/jwks")), &tokens.key_set())

@@ -1,6 +1,7 @@
 //! Authorization: the chain of authorizers, and the two that are built in.
 //! Upstream: `k8s.io/apiserver/pkg/authorization/union` and the plugins of `plugin/pkg/auth/authorizer`.
 
+mod escalation;
 mod node;
 mod rbac;
 mod rules;
@@ -13,6 +14,7 @@ use registry::{
     auth::{Attributes, Authorizer, Decision, Rules},
 };
 
+pub use escalation::EscalationCheck;
 pub use node::NodeAuthorizer;
 pub use rbac::Rbac;
 pub use rules::not_covered;

@@ -5,14 +5,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use api::{
     authorization::v1::{NonResourceRule, ResourceRule},
     rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject},
 };
-use futures::future::{BoxFuture, FutureExt as _, ready};
+use futures::future::{BoxFuture, FutureExt as _};
 use parking_lot::RwLock;
 use registry::{
     UserInfo,
@@ -20,6 +20,7 @@ use registry::{
 };
 
 use super::rules;
+use crate::follow::Freshness;
 
 /// Namespace and name; the namespace is empty for the cluster's own.
 type Key = (String, String);
@@ -28,6 +29,7 @@ type Key = (String, String);
 #[derive(Default)]
 pub struct Rbac {
     index: RwLock<Index>,
+    freshness: OnceLock<Freshness>,
 }
 
 #[derive(Default)]
@@ -83,6 +85,20 @@ impl Rbac {
         self.set_binding((namespace.to_owned(), name.to_owned()), binding);
     }
 
+    /// Whose changes are to be waited for before anything is decided.
+    pub(crate) fn set_freshness(&self, freshness: Freshness) {
+        // Followed once.
+        self.freshness.set(freshness).ok();
+    }
+
+    /// Returns once everything that is stored now counts: what was granted holds at once, and what was revoked no
+    /// longer does. Costs a few loads where nothing has changed.
+    pub(crate) async fn catch_up(&self) {
+        if let Some(freshness) = self.freshness.get() {
+            freshness.catch_up().await;
+        }
+    }
+
     fn set_role(&self, key: Key, rules: Option<Vec<PolicyRule>>) {
         let mut index = self.index.write();
         match rules {
@@ -127,6 +143,12 @@ impl Rbac {
         grants
     }
 
+    /// The rules that a reference in a binding of `namespace` (empty: of the cluster) stands for; `None`: there is no
+    /// such role.
+    pub(crate) fn rules_of(&self, role: &RoleRef, namespace: &str) -> Option<Arc<Vec<PolicyRule>>> {
+        self.index.read().roles.get(&role_key(role, namespace)).cloned()
+    }
+
     fn decide(&self, attributes: &Attributes) -> Decision {
         for grant in self.grants(&attributes.user, &attributes.namespace) {
             if grant.rules.iter().any(|rule| rules::allows(rule, attributes)) {
@@ -140,11 +162,7 @@ impl Rbac {
 impl Index {
     fn grant(&self, key: &Key, subject: &SubjectKey) -> Option<Grant> {
         let binding = self.bindings.get(key)?;
-        let role_key = match binding.role.kind.as_str() {
-            "ClusterRole" => (String::new(), binding.role.name.clone()),
-            _ => (key.0.clone(), binding.role.name.clone()),
-        };
-        let rules = self.roles.get(&role_key)?.clone();
+        let rules = self.roles.get(&role_key(&binding.role, &key.0))?.clone();
         let described =
             binding.subjects.iter().find(|(candidate, _)| candidate == subject).map(|(_, text)| text.as_str());
         let (kind, name) = if key.0.is_empty() {
@@ -160,6 +178,11 @@ impl Index {
         );
         Some(Grant { rules, source })
     }
+}
+
+fn role_key(role: &RoleRef, namespace: &str) -> Key {
+    let namespace = if role.kind == "ClusterRole" { "" } else { namespace };
+    (namespace.to_owned(), role.name.clone())
 }
 
 /// Service accounts are users of a fixed name; in a RoleBinding they default to its namespace.
@@ -184,28 +207,36 @@ fn subject_key(subject: &Subject, namespace: &str) -> Option<(SubjectKey, String
 
 impl Authorizer for Rbac {
     fn authorize<'a>(&'a self, attributes: &'a Attributes) -> BoxFuture<'a, Decision> {
-        ready(self.decide(attributes)).boxed()
+        async move {
+            self.catch_up().await;
+            self.decide(attributes)
+        }
+        .boxed()
     }
 
     fn rules_for<'a>(&'a self, user: &'a UserInfo, namespace: &'a str) -> BoxFuture<'a, Rules> {
-        let mut result = Rules::default();
-        for rule in self.grants(user, namespace).iter().flat_map(|grant| grant.rules.iter()) {
-            if rule.resources.as_ref().is_some_and(|resources| !resources.is_empty()) {
-                result.resource.push(ResourceRule {
-                    verbs: rule.verbs.clone(),
-                    api_groups: rule.api_groups.clone(),
-                    resources: rule.resources.clone(),
-                    resource_names: rule.resource_names.clone(),
-                });
+        async move {
+            self.catch_up().await;
+            let mut result = Rules::default();
+            for rule in self.grants(user, namespace).iter().flat_map(|grant| grant.rules.iter()) {
+                if rule.resources.as_ref().is_some_and(|resources| !resources.is_empty()) {
+                    result.resource.push(ResourceRule {
+                        verbs: rule.verbs.clone(),
+                        api_groups: rule.api_groups.clone(),
+                        resources: rule.resources.clone(),
+                        resource_names: rule.resource_names.clone(),
+                    });
+                }
+                if rule.non_resource_urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
+                    result.non_resource.push(NonResourceRule {
+                        verbs: rule.verbs.clone(),
+                        non_resource_urls: rule.non_resource_urls.clone(),
+                    });
+                }
             }
-            if rule.non_resource_urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
-                result.non_resource.push(NonResourceRule {
-                    verbs: rule.verbs.clone(),
-                    non_resource_urls: rule.non_resource_urls.clone(),
-                });
-            }
+            result
         }
-        ready(result).boxed()
+        .boxed()
     }
 }
 

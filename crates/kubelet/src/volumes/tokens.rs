@@ -65,7 +65,11 @@ impl Tokens {
                         now.checked_add(SignedDuration::from_secs(10)).unwrap_or(held.expires).min(held.expires);
                     Ok(held.token.clone())
                 }
-                None => Err(format!("failed to fetch token: {error}")),
+                // The client's own text of an answer repeats it in debugging form.
+                None => match error {
+                    kube::Error::Api(answer) => Err(format!("failed to fetch token: {}", answer.message)),
+                    error => Err(format!("failed to fetch token: {error}")),
+                },
             },
         }
     }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use apiserver::{ApiServer, bootstrap};
-use auth::{Authenticators, NodeAuthorizer, Rbac, ServiceAccountTokens, Union};
+use auth::{Authenticators, EscalationCheck, NodeAuthorizer, Rbac, ServiceAccountTokens, Union};
 use informer::Caches;
 use pki::{Authority, CertificateSpec, Kubeconfig, ServingIdentity};
 use registry::{Registry, UserInfo, auth::TokenIssuer};
@@ -54,20 +54,22 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let resources =
         apiserver::kinds::all(&resources::Options { service_ranges: vec![settings.arguments.service_cidr] });
     watch_store(&store, supervisor);
+    let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
+    let authorizer = Arc::new(Union::new(vec![nodes.clone(), rbac.clone()]));
+    let escalation = Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone()));
     let builder = admission::plugins()
         .into_iter()
-        .fold(Registry::builder(store.clone()), |builder, plugin| builder.admission(plugin));
+        .fold(Registry::builder(store.clone()).admission(escalation), |builder, plugin| builder.admission(plugin));
     let registry = builder.resources(resources).build()?;
 
     let (signing_key, _) = pki::signing_key(&layout.pki())?;
     let audiences = vec![ISSUER.to_owned()];
     let tokens = Arc::new(ServiceAccountTokens::new(&signing_key, ISSUER, audiences, registry.reader())?);
-    let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
     let dialer = Arc::new(super::node::Dialer::default());
     let server = ApiServer::builder(
         registry.clone(),
         Arc::new(Authenticators::new(vec![tokens.clone()])),
-        Arc::new(Union::new(vec![nodes.clone(), rbac.clone()])),
+        authorizer,
         supervisor,
     )
     .token_discovery(&tokens.discovery(&format!("{ISSUER}/openid/v1/jwks")), &tokens.key_set())
