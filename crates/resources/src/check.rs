@@ -8,10 +8,13 @@ use std::net::IpAddr;
 
 use apimachinery::field::{Error, ErrorList, Path};
 use apimachinery::{labels, names};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as QuantityText;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::meta::quantity;
 
 pub(crate) const IMMUTABLE: &str = "field is immutable";
 pub(crate) const NEGATIVE: &str = "must be greater than or equal to 0";
@@ -86,6 +89,94 @@ pub(crate) fn dns_label(value: &str, path: &Path, errors: &mut ErrorList) {
 
 pub(crate) fn dns_subdomain(value: &str, path: &Path, errors: &mut ErrorList) {
     all_invalid(names::is_dns1123_subdomain(value), value, path, errors);
+}
+
+/// One segment of a URL's path (`IsValidPathSegmentName`).
+pub(crate) fn path_segment(value: &str, path: &Path, errors: &mut ErrorList) {
+    all_invalid(names::is_path_segment_name(value), value, path, errors);
+}
+
+/// A required one of those.
+pub(crate) fn required_path_segment(value: &str, path: &Path, errors: &mut ErrorList) {
+    if value.is_empty() {
+        errors.required(path, "");
+    } else {
+        path_segment(value, path, errors);
+    }
+}
+
+pub(crate) fn label_value(value: &str, path: &Path, errors: &mut ErrorList) {
+    all_invalid(names::is_valid_label_value(value), value, path, errors);
+}
+
+/// Not below zero (`ValidateNonnegativeQuantity`).
+pub(crate) fn non_negative_quantity(amount: &QuantityText, path: &Path, errors: &mut ErrorList) {
+    if quantity::is_negative(amount) {
+        errors.invalid(path, &amount.0, NEGATIVE);
+    }
+}
+
+/// Conditions as every kind of the newer groups has them (`ValidateConditions`).
+pub(crate) fn conditions(conditions: &[Condition], path: &Path, errors: &mut ErrorList) {
+    let mut seen = BTreeMap::new();
+    for (index, condition) in conditions.iter().enumerate() {
+        let path = path.index(index);
+        if seen.insert(condition.type_.as_str(), index).is_some() {
+            errors.duplicate(&path.child("type"), &condition.type_);
+        }
+        qualified_name(&condition.type_, &path.child("type"), errors);
+        if !matches!(condition.status.as_str(), "True" | "False" | "Unknown") {
+            errors.not_supported(&path.child("status"), &condition.status, &["False", "True", "Unknown"]);
+        }
+        if let Some(generation) = condition.observed_generation.filter(|generation| *generation < 0) {
+            errors.invalid(&path.child("observedGeneration"), generation, NEGATIVE);
+        }
+        if condition.last_transition_time.0 == jiff::Timestamp::UNIX_EPOCH {
+            errors.required(&path.child("lastTransitionTime"), "must be set");
+        }
+        condition_reason(&condition.reason, &path.child("reason"), errors);
+        if condition.message.len() > 32 * 1024 {
+            errors.too_long(&path.child("message"), 32 * 1024);
+        }
+    }
+}
+
+fn condition_reason(reason: &str, path: &Path, errors: &mut ErrorList) {
+    if reason.is_empty() {
+        errors.required(path, "");
+        return;
+    }
+    if reason.len() > 1024 {
+        errors.too_long(path, 1024);
+    }
+    let starts = reason.starts_with(|c: char| c.is_ascii_alphabetic());
+    let ends = reason.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let middle = reason.chars().all(|c| c.is_ascii_alphanumeric() || "_,:".contains(c));
+    if !(starts && ends && middle) {
+        let message = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')";
+        errors.invalid(path, reason, message);
+    }
+}
+
+/// As newer kinds take ranges: canonical, nothing that could be read in two ways (`IsValidCIDR`).
+pub(crate) fn strict_cidr(text: &str, path: &Path, errors: &mut ErrorList) {
+    let Some((address, prefix)) = parse_cidr(text) else {
+        cidr(text, path, errors);
+        return;
+    };
+    match text.parse::<ipnet::IpNet>() {
+        Err(_) => errors.invalid(path, text, "must not have leading 0s in IP or prefix length"),
+        Ok(_) if text.split_once('/').is_some_and(|(_, digits)| digits != prefix.to_string()) => {
+            errors.invalid(path, text, "must not have leading 0s in IP or prefix length");
+        }
+        Ok(net) => {
+            if matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
+                errors.invalid(path, text, "must not have an IPv4-mapped IPv6 address");
+            } else if net.network() != address {
+                errors.invalid(path, text, "must not have bits set beyond the prefix length");
+            }
+        }
+    }
 }
 
 pub(crate) fn qualified_name(value: &str, path: &Path, errors: &mut ErrorList) {

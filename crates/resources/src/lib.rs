@@ -4,6 +4,7 @@
 //! `pkg/apis/<group>` and `pkg/printers/internalversion`.
 
 mod check;
+mod expressions;
 mod meta;
 mod optional;
 

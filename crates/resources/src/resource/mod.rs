@@ -1,6 +1,7 @@
 //! Kinds of the `resource.k8s.io` group.
 
 mod device_class;
+mod devices;
 mod resource_claim;
 mod resource_claim_template;
 mod resource_slice;

@@ -1,5 +1,6 @@
 //! Mutating admission policy bindings for the registry. Upstream: `pkg/registry/admissionregistration/mutatingadmissionpolicybinding`.
 
+use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicyBinding;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy};
 use serde_json::json;
@@ -25,6 +26,7 @@ impl Strategy for MutatingAdmissionPolicyBindings {
     fn set_defaults(&self, object: &mut MutatingAdmissionPolicyBinding) {
         let spec = object.spec.get_or_insert_default();
         spec.match_resources.iter_mut().for_each(super::policies::default_match);
+        spec.param_ref.iter_mut().for_each(super::policies::default_param_ref);
     }
 
     fn prepare_for_create(&self, _cx: &RequestCx, object: &mut MutatingAdmissionPolicyBinding) {
@@ -38,6 +40,15 @@ impl Strategy for MutatingAdmissionPolicyBindings {
         old: &MutatingAdmissionPolicyBinding,
     ) {
         new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &MutatingAdmissionPolicyBinding) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let spec = object.spec.clone().unwrap_or_default();
+        let (reference, resources) = (spec.param_ref.as_ref(), spec.match_resources.as_ref());
+        let path = Path::new("spec");
+        super::policies::binding(spec.policy_name.text(), reference, resources, &path, &mut errors);
+        errors
     }
 }
 

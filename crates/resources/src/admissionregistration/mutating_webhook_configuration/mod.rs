@@ -1,5 +1,6 @@
 //! Mutating webhook configurations for the registry. Upstream: `pkg/registry/admissionregistration/mutatingwebhookconfiguration`.
 
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy};
 use serde_json::json;
@@ -50,6 +51,19 @@ impl Strategy for MutatingWebhookConfigurations {
         old: &MutatingWebhookConfiguration,
     ) {
         new.bump_generation_if(old, new.webhooks != old.webhooks);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &MutatingWebhookConfiguration) -> ErrorList {
+        super::webhooks::validate(object.webhooks.items(), None)
+    }
+
+    fn validate_update(
+        &self,
+        _cx: &RequestCx,
+        new: &MutatingWebhookConfiguration,
+        old: &MutatingWebhookConfiguration,
+    ) -> ErrorList {
+        super::webhooks::validate(new.webhooks.items(), Some(old.webhooks.items()))
     }
 }
 

@@ -1,10 +1,13 @@
 //! Validating admission policies for the registry. Upstream: `pkg/registry/admissionregistration/validatingadmissionpolicy`.
 
+use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
 use serde_json::json;
 
-use crate::optional::{Items, default_text};
+use super::{expressions, policies};
+use crate::check::{self, Report};
+use crate::optional::{Items, Text, default_text};
 
 type C = Column<ValidatingAdmissionPolicy>;
 
@@ -22,7 +25,7 @@ impl Strategy for ValidatingAdmissionPolicies {
     fn set_defaults(&self, object: &mut ValidatingAdmissionPolicy) {
         let spec = object.spec.get_or_insert_default();
         default_text(&mut spec.failure_policy, "Fail");
-        spec.match_constraints.iter_mut().for_each(super::policies::default_match);
+        spec.match_constraints.iter_mut().for_each(policies::default_match);
     }
 
     fn prepare_for_create(&self, _cx: &RequestCx, object: &mut ValidatingAdmissionPolicy) {
@@ -39,6 +42,74 @@ impl Strategy for ValidatingAdmissionPolicies {
         new.status.clone_from(&old.status);
         new.bump_generation_if(old, new.spec != old.spec);
     }
+
+    fn validate(&self, _cx: &RequestCx, object: &ValidatingAdmissionPolicy) -> ErrorList {
+        validate(object, None)
+    }
+
+    fn validate_update(
+        &self,
+        _cx: &RequestCx,
+        new: &ValidatingAdmissionPolicy,
+        old: &ValidatingAdmissionPolicy,
+    ) -> ErrorList {
+        validate(new, Some(old))
+    }
+
+    fn validate_status_update(
+        &self,
+        _cx: &RequestCx,
+        new: &ValidatingAdmissionPolicy,
+        _old: &ValidatingAdmissionPolicy,
+    ) -> ErrorList {
+        validate_status(new)
+    }
+}
+
+fn validate(object: &ValidatingAdmissionPolicy, old: Option<&ValidatingAdmissionPolicy>) -> ErrorList {
+    let mut errors = ErrorList::default();
+    let path = Path::new("spec");
+    let spec = object.spec.clone().unwrap_or_default();
+    let common = policies::Common {
+        failure_policy: spec.failure_policy.as_deref(),
+        param_kind: spec.param_kind.as_ref(),
+        constraints: spec.match_constraints.as_ref(),
+        conditions: spec.match_conditions.items(),
+        variables: spec.variables.items(),
+    };
+    let same_conditions = old
+        .and_then(|old| old.spec.as_ref())
+        .is_some_and(|old| old.param_kind == spec.param_kind && old.match_conditions == spec.match_conditions);
+    policies::common(&common, same_conditions, &path, &mut errors);
+    let (validations, annotations) = (spec.validations.items(), spec.audit_annotations.items());
+    if validations.is_empty() && annotations.is_empty() {
+        let message = "validations or auditAnnotations must contain at least one item";
+        errors.required(&path.child("validations"), message);
+        errors.required(&path.child("auditAnnotations"), message);
+    } else {
+        expressions::validations(validations, &path, &mut errors);
+        let name = object.metadata.name.text();
+        expressions::audit_annotations(name, annotations, &path, &mut errors);
+    }
+    errors
+}
+
+fn validate_status(policy: &ValidatingAdmissionPolicy) -> ErrorList {
+    let mut errors = ErrorList::default();
+    let Some(status) = &policy.status else { return errors };
+    let path = Path::new("status");
+    let warnings = status.type_checking.as_ref().map_or(&[][..], |checking| checking.expression_warnings.items());
+    for (index, warning) in warnings.iter().enumerate() {
+        let path = path.child("typeChecking").child("expressionWarnings").index(index);
+        if warning.warning.is_empty() {
+            errors.required(&path.child("warning"), "");
+        }
+        if warning.field_ref.trim().is_empty() {
+            errors.required(&path.child("fieldRef"), "");
+        }
+    }
+    check::conditions(status.conditions.items(), &path.child("conditions"), &mut errors);
+    errors
 }
 
 static COLUMNS: &[Column<ValidatingAdmissionPolicy>] = &[
@@ -46,7 +117,7 @@ static COLUMNS: &[Column<ValidatingAdmissionPolicy>] = &[
     C::integer("Validations", |o, _| json!(o.spec.as_ref().map_or(0, |spec| spec.validations.items().len())))
         .describe("Validations indicates the number of validation rules defined in this configuration"),
     C::string("ParamKind", |o, _| {
-        json!(super::policies::param_kind(o.spec.as_ref().and_then(|spec| spec.param_kind.as_ref())))
+        json!(policies::param_kind(o.spec.as_ref().and_then(|spec| spec.param_kind.as_ref())))
     })
     .describe("ParamKind specifies the kind of resources used to parameterize this policy"),
     Column::AGE,

@@ -1,5 +1,6 @@
 //! Validating webhook configurations for the registry. Upstream: `pkg/registry/admissionregistration/validatingwebhookconfiguration`.
 
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy};
 use serde_json::json;
@@ -49,6 +50,19 @@ impl Strategy for ValidatingWebhookConfigurations {
         old: &ValidatingWebhookConfiguration,
     ) {
         new.bump_generation_if(old, new.webhooks != old.webhooks);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &ValidatingWebhookConfiguration) -> ErrorList {
+        super::webhooks::validate(object.webhooks.items(), None)
+    }
+
+    fn validate_update(
+        &self,
+        _cx: &RequestCx,
+        new: &ValidatingWebhookConfiguration,
+        old: &ValidatingWebhookConfiguration,
+    ) -> ErrorList {
+        super::webhooks::validate(new.webhooks.items(), Some(old.webhooks.items()))
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod defaults;
 mod metrics;
+mod validation;
 
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use registry::{Column, Info, RequestCx, Strategy, Subresource};
 use serde_json::json;
@@ -30,6 +32,29 @@ impl Strategy for HorizontalPodAutoscalers {
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut HorizontalPodAutoscaler, old: &HorizontalPodAutoscaler) {
         new.status.clone_from(&old.status);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &HorizontalPodAutoscaler) -> ErrorList {
+        validation::validate(object, 1)
+    }
+
+    /// One that scales to zero already may go on doing so.
+    fn validate_update(
+        &self,
+        _cx: &RequestCx,
+        new: &HorizontalPodAutoscaler,
+        old: &HorizontalPodAutoscaler,
+    ) -> ErrorList {
+        validation::validate(new, if old.spec.min_replicas == Some(0) { 0 } else { 1 })
+    }
+
+    fn validate_status_update(
+        &self,
+        _cx: &RequestCx,
+        new: &HorizontalPodAutoscaler,
+        _old: &HorizontalPodAutoscaler,
+    ) -> ErrorList {
+        validation::validate_status(new)
     }
 }
 

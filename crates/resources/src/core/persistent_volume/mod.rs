@@ -1,5 +1,10 @@
 //! Persistent volumes for the registry. Upstream: `pkg/registry/core/persistentvolume`.
 
+mod sources;
+pub(crate) mod validation;
+mod warnings;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeStatus};
 use registry::{Column, Info, RequestCx, Strategy, Subresource};
 use serde_json::json;
@@ -31,12 +36,40 @@ impl Strategy for PersistentVolumes {
         default_text(&mut object.status.get_or_insert_default().phase, "Pending");
     }
 
-    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut PersistentVolume) {
-        object.status = Some(PersistentVolumeStatus { phase: Some("Pending".to_owned()), ..Default::default() });
+    fn prepare_for_create(&self, cx: &RequestCx, object: &mut PersistentVolume) {
+        object.status = Some(PersistentVolumeStatus {
+            phase: Some("Pending".to_owned()),
+            last_phase_transition_time: Some(cx.time()),
+            ..Default::default()
+        });
     }
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut PersistentVolume, old: &PersistentVolume) {
         new.status.clone_from(&old.status);
+    }
+
+    fn prepare_for_status_update(&self, cx: &RequestCx, new: &mut PersistentVolume, old: &PersistentVolume) {
+        new.spec.clone_from(&old.spec);
+        let phase = |volume: &PersistentVolume| volume.status.as_ref().and_then(|status| status.phase.clone());
+        let before = old.status.as_ref().and_then(|status| status.last_phase_transition_time.clone());
+        let changed = phase(new) != phase(old);
+        let Some(status) = &mut new.status else { return };
+        let given = status.last_phase_transition_time.is_some() && status.last_phase_transition_time != before;
+        if changed && !given {
+            status.last_phase_transition_time = Some(cx.time());
+        }
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &PersistentVolume) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &PersistentVolume, old: &PersistentVolume) -> ErrorList {
+        validation::validate_update(new, old)
+    }
+
+    fn warnings(&self, _cx: &RequestCx, new: &PersistentVolume, _old: Option<&PersistentVolume>) -> Vec<String> {
+        warnings::of(new)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Persistent volume claims for the registry. Upstream: `pkg/registry/core/persistentvolumeclaim`.
 
+mod data_source;
+mod status;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -41,10 +43,21 @@ impl Strategy for PersistentVolumeClaims {
     fn prepare_for_create(&self, _cx: &RequestCx, claim: &mut PersistentVolumeClaim) {
         let phase = Some("Pending".to_owned());
         claim.status = Some(PersistentVolumeClaimStatus { phase, ..Default::default() });
+        data_source::prepare(claim.spec.get_or_insert_default(), None);
     }
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut PersistentVolumeClaim, old: &PersistentVolumeClaim) {
         new.status.clone_from(&old.status);
+        data_source::prepare(new.spec.get_or_insert_default(), old.spec.as_ref());
+    }
+
+    fn warnings(
+        &self,
+        _cx: &RequestCx,
+        new: &PersistentVolumeClaim,
+        _old: Option<&PersistentVolumeClaim>,
+    ) -> Vec<String> {
+        warnings(new)
     }
 
     fn validate(&self, _cx: &RequestCx, claim: &PersistentVolumeClaim) -> ErrorList {
@@ -62,6 +75,15 @@ impl Strategy for PersistentVolumeClaims {
 
     fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut PersistentVolumeClaim, old: &PersistentVolumeClaim) {
         new.spec.clone_from(&old.spec);
+    }
+
+    fn validate_status_update(
+        &self,
+        _cx: &RequestCx,
+        new: &PersistentVolumeClaim,
+        old: &PersistentVolumeClaim,
+    ) -> ErrorList {
+        status::validate(new, old)
     }
 }
 
@@ -129,7 +151,7 @@ pub(crate) fn validate_template(template: &PersistentVolumeClaimTemplate, path: 
 }
 
 /// Only labels and annotations make it into the claim; the rest would be ignored, so it is refused.
-fn template_meta(meta: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
+pub(crate) fn template_meta(meta: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
     check::annotations(meta.annotations.as_ref(), &path.child("annotations"), errors);
     check::labels(meta.labels.as_ref(), &path.child("labels"), errors);
     let allowed =
@@ -187,10 +209,38 @@ pub(crate) fn validate_spec(spec: &PersistentVolumeClaimSpec, path: &Path, error
     {
         errors.not_supported(&path.child("volumeMode"), mode, &["Block", "Filesystem"]);
     }
+    data_source::validate(spec, path, errors);
     let class = spec.volume_attributes_class_name.text();
     if !class.is_empty() {
         check::dns_subdomain(class, &path.child("volumeAttributesClassName"), errors);
     }
+}
+
+/// Upstream: `GetWarningsForPersistentVolumeClaim`.
+fn warnings(claim: &PersistentVolumeClaim) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut deprecated = |key: &str, field: &str| {
+        if claim.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(key)) {
+            warnings
+                .push(format!("metadata.annotations[{key}]: deprecated since v1.8; use \"{field}\" attribute instead"));
+        }
+    };
+    deprecated("volume.beta.kubernetes.io/storage-class", "storageClassName");
+    let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    for (amounts, field) in [
+        (resources.and_then(|resources| resources.requests.as_ref()), "requests"),
+        (resources.and_then(|resources| resources.limits.as_ref()), "limits"),
+    ] {
+        let Some(text) = amounts.and_then(|amounts| amounts.get("storage")) else { continue };
+        let fractional = quantity::parse(text).is_some_and(|amount| amount.nanos() % 1_000_000_000 != 0);
+        if fractional {
+            warnings.push(format!(
+                "spec.resources.{field}[storage]: fractional byte value {:?} is invalid, must be an integer",
+                text.0
+            ));
+        }
+    }
+    warnings
 }
 
 pub(crate) fn access_modes(modes: &[String], path: &Path, errors: &mut ErrorList) {

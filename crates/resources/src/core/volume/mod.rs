@@ -9,7 +9,8 @@ mod validation;
 
 use k8s_openapi::api::core::v1::Volume;
 
-pub(crate) use validation::{relative_path, validate};
+pub(crate) use plugins::{csi_driver_name, validate as plugin_source};
+pub(crate) use validation::{host_path, nfs, no_backsteps, relative_path, validate};
 
 /// The names of the sources that a volume sets, in the order upstream checks them.
 ///

@@ -13,7 +13,7 @@ const HOST_PORT: &str = "must be a host:port pair or multiple pairs separated by
 const RESERVED: &str = "kubernetes.io and k8s.io namespaces are reserved";
 
 /// Validates the source called `name`, the volume's first. `path` is the volume's.
-pub(super) fn validate(volume: &Volume, name: &str, path: &Path, errors: &mut ErrorList) {
+pub(crate) fn validate(volume: &Volume, name: &str, path: &Path, errors: &mut ErrorList) {
     let own = path.child(name);
     let mut required = |field: &str, value: &str| {
         if value.is_empty() {

@@ -1,5 +1,8 @@
 //! Flow schemas for the registry. Upstream: `pkg/registry/flowcontrol/flowschema`.
 
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::flowcontrol::v1::FlowSchema;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
 use serde_json::json;
@@ -29,6 +32,14 @@ impl Strategy for FlowSchemas {
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut FlowSchema, old: &FlowSchema) {
         new.status.clone_from(&old.status);
         new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &FlowSchema) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_status_update(&self, _cx: &RequestCx, new: &FlowSchema, _old: &FlowSchema) -> ErrorList {
+        validation::validate_status(new)
     }
 }
 

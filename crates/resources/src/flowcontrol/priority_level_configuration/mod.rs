@@ -1,5 +1,8 @@
 //! Priority level configurations for the registry. Upstream: `pkg/registry/flowcontrol/prioritylevelconfiguration`.
 
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::flowcontrol::v1::{
     LimitedPriorityLevelConfiguration, PriorityLevelConfiguration, QueuingConfiguration,
 };
@@ -55,6 +58,19 @@ impl Strategy for PriorityLevelConfigurations {
     ) {
         new.status.clone_from(&old.status);
         new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &PriorityLevelConfiguration) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_status_update(
+        &self,
+        _cx: &RequestCx,
+        new: &PriorityLevelConfiguration,
+        _old: &PriorityLevelConfiguration,
+    ) -> ErrorList {
+        validation::validate_status(new)
     }
 }
 

@@ -1,7 +1,10 @@
 //! Ip addresses for the registry. Upstream: `pkg/registry/networking/ipaddress`.
 
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::networking::v1::IPAddress;
-use registry::{Column, Info, NameRule, Strategy};
+use registry::{Column, Info, NameRule, ObjectExt, RequestCx, Strategy};
 use serde_json::json;
 
 use crate::optional::Text;
@@ -16,6 +19,22 @@ impl Strategy for IPAddresses {
     const INFO: Info = Info::cluster("networking.k8s.io", "v1", "IPAddress", "ipaddresses").short(&["ip"]);
     const COLUMNS: &'static [Column<IPAddress>] = COLUMNS;
     const NAME_RULE: NameRule = NameRule::PathSegment;
+
+    fn prepare_for_create(&self, _cx: &RequestCx, object: &mut IPAddress) {
+        object.start_generation();
+    }
+
+    fn prepare_for_update(&self, _cx: &RequestCx, new: &mut IPAddress, old: &IPAddress) {
+        new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &IPAddress) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &IPAddress, old: &IPAddress) -> ErrorList {
+        validation::validate_update(new, old)
+    }
 }
 
 fn parent(address: &IPAddress) -> String {

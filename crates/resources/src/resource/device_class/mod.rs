@@ -1,7 +1,12 @@
 //! Device classes for the registry. Upstream: `pkg/registry/resource/deviceclass`.
 
+use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::resource::v1::DeviceClass;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy};
+
+use crate::check;
+use crate::optional::Items;
+use crate::resource::devices::{MAX_CONFIGS, opaque, selectors, slice};
 
 pub struct DeviceClasses;
 
@@ -18,6 +23,36 @@ impl Strategy for DeviceClasses {
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut DeviceClass, old: &DeviceClass) {
         new.bump_generation_if(old, new.spec != old.spec);
     }
+
+    fn validate(&self, _cx: &RequestCx, object: &DeviceClass) -> ErrorList {
+        validate(object, false)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &DeviceClass, old: &DeviceClass) -> ErrorList {
+        validate(new, new.spec.config == old.spec.config)
+    }
+}
+
+/// `stored`: the configuration is the one that is stored already.
+fn validate(class: &DeviceClass, stored: bool) -> ErrorList {
+    let mut errors = ErrorList::default();
+    let (spec, path) = (&class.spec, Path::new("spec"));
+    selectors(spec.selectors.items(), &path.child("selectors"), &mut errors);
+    slice(spec.config.items(), MAX_CONFIGS, &path.child("config"), &mut errors, |config, path, errors| {
+        opaque(config.opaque.as_ref(), path, stored, errors);
+    });
+    if let Some(name) = &spec.extended_resource_name {
+        let path = path.child("extendedResourceName");
+        let reserved = name.split_once('/').is_none_or(|(domain, _)| {
+            domain == "kubernetes.io" || domain.ends_with(".kubernetes.io") || name.starts_with("requests.")
+        });
+        if reserved {
+            check::all_invalid(vec!["must be a valid extended resource name".to_owned()], name, &path, &mut errors);
+        } else {
+            check::qualified_name(name, &path, &mut errors);
+        }
+    }
+    errors
 }
 
 static COLUMNS: &[Column<DeviceClass>] = &[Column::NAME, Column::AGE];

@@ -1,10 +1,13 @@
 //! Resource claims for the registry. Upstream: `pkg/registry/resource/resourceclaim`.
 
+use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimSpec};
 use registry::{Column, Info, RequestCx, Strategy, Subresource};
 use serde_json::json;
 
-use crate::optional::{Items, default_text};
+use crate::check::{self, Report};
+use crate::optional::{Flag, Items, default_text};
+use crate::resource::devices;
 
 type C = Column<ResourceClaim>;
 
@@ -28,6 +31,36 @@ impl Strategy for ResourceClaims {
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut ResourceClaim, old: &ResourceClaim) {
         new.status.clone_from(&old.status);
     }
+
+    fn validate(&self, cx: &RequestCx, object: &ResourceClaim) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let path = Path::new("spec");
+        devices::claim::spec(&object.spec, &path, false, &mut errors);
+        admin_access(cx, &object.spec, &path, &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &ResourceClaim, old: &ResourceClaim) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let path = Path::new("spec");
+        check::unchanged(&new.spec, &old.spec, &path, &mut errors);
+        devices::claim::spec(&new.spec, &path, true, &mut errors);
+        errors
+    }
+
+    fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut ResourceClaim, old: &ResourceClaim) {
+        new.spec.clone_from(&old.spec);
+        // Devices are reported only of an allocation.
+        if let Some(status) = &mut new.status
+            && status.allocation.is_none()
+        {
+            status.devices = None;
+        }
+    }
+
+    fn validate_status_update(&self, _cx: &RequestCx, new: &ResourceClaim, old: &ResourceClaim) -> ErrorList {
+        devices::allocation::validate(new, old)
+    }
 }
 
 fn state(claim: &ResourceClaim) -> String {
@@ -48,6 +81,28 @@ fn state(claim: &ResourceClaim) -> String {
     states.join(",")
 }
 
+/// Access beside the owner of a device is only for namespaces that are marked for it.
+pub(super) fn admin_access(cx: &RequestCx, spec: &ResourceClaimSpec, path: &Path, errors: &mut ErrorList) {
+    const LABEL: &str = "resource.kubernetes.io/admin-access";
+    let requests = spec.devices.as_ref().map_or(&[][..], |devices| devices.requests.items());
+    let asks = |request: &k8s_openapi::api::resource::v1::DeviceRequest| {
+        request.exactly.as_ref().is_some_and(|exact| exact.admin_access.is_set())
+    };
+    if !requests.iter().any(asks) {
+        return;
+    }
+    let namespace = cx.reader.get::<k8s_openapi::api::core::v1::Namespace>("", "namespaces", "", &cx.namespace);
+    let labels = namespace.and_then(|namespace| namespace.metadata.labels).unwrap_or_default();
+    if labels.get(LABEL).is_some_and(|value| value == "true") {
+        return;
+    }
+    let path = path.child("devices").child("requests");
+    for (index, _) in requests.iter().enumerate().filter(|(_, request)| asks(request)) {
+        let message = format!("admin access to devices requires the `{LABEL}: true` label on the containing namespace");
+        errors.forbidden(&path.index(index).child("adminAccess"), message);
+    }
+}
+
 pub(super) fn default_spec(spec: &mut ResourceClaimSpec) {
     let requests = spec.devices.iter_mut().flat_map(|devices| devices.requests.items_mut());
     for request in requests {
@@ -59,6 +114,12 @@ pub(super) fn default_spec(spec: &mut ResourceClaimSpec) {
             if mode.as_deref() == Some("ExactCount") {
                 count.get_or_insert(1);
             }
+        }
+        let exactly = request.exactly.iter_mut().filter_map(|exact| exact.tolerations.as_mut());
+        let alternatives = request.first_available.items_mut().iter_mut();
+        let alternatives = alternatives.filter_map(|alternative| alternative.tolerations.as_mut());
+        for toleration in exactly.chain(alternatives).flatten() {
+            default_text(&mut toleration.operator, "Equal");
         }
     }
 }

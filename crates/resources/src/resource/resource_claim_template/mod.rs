@@ -1,7 +1,12 @@
 //! Resource claim templates for the registry. Upstream: `pkg/registry/resource/resourceclaimtemplate`.
 
+use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
-use registry::{Column, Info, Strategy};
+use registry::{Column, Info, RequestCx, Strategy};
+
+use crate::check;
+use crate::core::persistent_volume_claim::template_meta;
+use crate::resource::{devices, resource_claim};
 
 pub struct ResourceClaimTemplates;
 
@@ -12,8 +17,31 @@ impl Strategy for ResourceClaimTemplates {
     const COLUMNS: &'static [Column<ResourceClaimTemplate>] = COLUMNS;
 
     fn set_defaults(&self, object: &mut ResourceClaimTemplate) {
-        super::resource_claim::default_spec(&mut object.spec.spec);
+        resource_claim::default_spec(&mut object.spec.spec);
     }
+
+    fn validate(&self, cx: &RequestCx, object: &ResourceClaimTemplate) -> ErrorList {
+        let mut errors = validate(object, false);
+        resource_claim::admin_access(cx, &object.spec.spec, &Path::new("spec").child("spec"), &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &ResourceClaimTemplate, old: &ResourceClaimTemplate) -> ErrorList {
+        let mut errors = ErrorList::default();
+        check::unchanged(&new.spec, &old.spec, &Path::new("spec"), &mut errors);
+        errors.append(validate(new, true));
+        errors
+    }
+}
+
+fn validate(template: &ResourceClaimTemplate, stored: bool) -> ErrorList {
+    let mut errors = ErrorList::default();
+    let path = Path::new("spec");
+    if let Some(meta) = &template.spec.metadata {
+        template_meta(meta, &path.child("metadata"), &mut errors);
+    }
+    devices::claim::spec(&template.spec.spec, &path.child("spec"), stored, &mut errors);
+    errors
 }
 
 static COLUMNS: &[Column<ResourceClaimTemplate>] = &[Column::NAME, Column::AGE];

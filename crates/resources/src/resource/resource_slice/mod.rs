@@ -1,5 +1,8 @@
 //! Resource slices for the registry. Upstream: `pkg/registry/resource/resourceslice`.
 
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::resource::v1::ResourceSlice;
 use registry::{Column, Info, ObjectExt, RequestCx, SelectableField, Strategy};
 use serde_json::json;
@@ -26,6 +29,14 @@ impl Strategy for ResourceSlices {
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut ResourceSlice, old: &ResourceSlice) {
         new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &ResourceSlice) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &ResourceSlice, old: &ResourceSlice) -> ErrorList {
+        validation::validate_update(new, old)
     }
 }
 

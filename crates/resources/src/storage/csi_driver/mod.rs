@@ -1,5 +1,8 @@
 //! Csi drivers for the registry. Upstream: `pkg/registry/storage/csidriver`.
 
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::storage::v1::CSIDriver;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy};
 use serde_json::json;
@@ -35,6 +38,14 @@ impl Strategy for CSIDrivers {
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut CSIDriver, old: &CSIDriver) {
         new.bump_generation_if(old, new.spec != old.spec);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &CSIDriver) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &CSIDriver, old: &CSIDriver) -> ErrorList {
+        validation::validate_update(new, old)
     }
 }
 

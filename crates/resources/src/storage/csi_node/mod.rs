@@ -1,7 +1,10 @@
 //! Csi nodes for the registry. Upstream: `pkg/registry/storage/csinode`.
 
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::storage::v1::CSINode;
-use registry::{Column, Info, Strategy};
+use registry::{Column, Info, RequestCx, Strategy};
 use serde_json::json;
 
 type C = Column<CSINode>;
@@ -13,6 +16,14 @@ impl Strategy for CSINodes {
 
     const INFO: Info = Info::cluster("storage.k8s.io", "v1", "CSINode", "csinodes");
     const COLUMNS: &'static [Column<CSINode>] = COLUMNS;
+
+    fn validate(&self, _cx: &RequestCx, object: &CSINode) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &CSINode, old: &CSINode) -> ErrorList {
+        validation::validate_update(new, old)
+    }
 }
 
 static COLUMNS: &[Column<CSINode>] = &[

@@ -1,5 +1,7 @@
 //! Storage classes for the registry. Upstream: `pkg/registry/storage/storageclass`.
 
+use std::collections::BTreeMap;
+
 use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::storage::v1::StorageClass;
 use registry::{Column, Info, RequestCx, Strategy};
@@ -13,6 +15,7 @@ use crate::optional::{Flag, Items, Text};
 const DEFAULT: &[&str] =
     &["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 
+const MAX_PARAMETERS: usize = 512;
 const MAX_PARAMETERS_SIZE: usize = 256 * 1024;
 
 type C = Column<StorageClass>;
@@ -58,23 +61,8 @@ impl Strategy for StorageClasses {
 
 fn validate(class: &StorageClass) -> ErrorList {
     let mut errors = ErrorList::default();
-    let path = Path::new("provisioner");
-    if class.provisioner.is_empty() {
-        errors.required(&path, &class.provisioner);
-    } else {
-        check::qualified_name(&class.provisioner.to_lowercase(), &path, &mut errors);
-    }
-    let path = Path::new("parameters");
-    let mut size = 0;
-    for (key, value) in class.parameters.iter().flatten() {
-        if key.is_empty() {
-            errors.invalid(&path, key, "field can not be empty.");
-        }
-        size += key.len() + value.len();
-    }
-    if size > MAX_PARAMETERS_SIZE {
-        errors.too_long(&path, MAX_PARAMETERS_SIZE);
-    }
+    provisioner(&class.provisioner, &Path::new("provisioner"), &mut errors);
+    parameters(class.parameters.as_ref(), &Path::new("parameters"), &mut errors);
     let policy = class.reclaim_policy.text();
     if !policy.is_empty() && !matches!(policy, "Delete" | "Retain") {
         errors.not_supported(&Path::new("reclaimPolicy"), policy, &["Delete", "Retain"]);
@@ -90,6 +78,31 @@ fn validate(class: &StorageClass) -> ErrorList {
         topology_selector(term, &path.index(index), &mut errors);
     }
     errors
+}
+
+/// The name of a driver, in any case (`validateProvisioner`).
+pub(super) fn provisioner(name: &str, path: &Path, errors: &mut ErrorList) {
+    if name.is_empty() {
+        errors.required(path, name);
+        return;
+    }
+    check::all_invalid(apimachinery::names::is_qualified_name(&name.to_lowercase()), name, path, errors);
+}
+
+/// Bounded, and no empty key (`validateParameters`).
+pub(super) fn parameters(parameters: Option<&BTreeMap<String, String>>, path: &Path, errors: &mut ErrorList) {
+    let Some(parameters) = parameters else { return };
+    if parameters.len() > MAX_PARAMETERS {
+        errors.too_long(path, MAX_PARAMETERS);
+        return;
+    }
+    if parameters.contains_key("") {
+        errors.invalid(path, "", "field can not be empty.");
+    }
+    let size: usize = parameters.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if size > MAX_PARAMETERS_SIZE {
+        errors.too_long(path, MAX_PARAMETERS_SIZE);
+    }
 }
 
 static COLUMNS: &[Column<StorageClass>] = &[

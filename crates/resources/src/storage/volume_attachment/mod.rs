@@ -1,5 +1,8 @@
 //! Volume attachments for the registry. Upstream: `pkg/registry/storage/volumeattachment`.
 
+mod validation;
+
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use registry::{Column, Info, RequestCx, Strategy, Subresource};
 use serde_json::json;
@@ -23,6 +26,18 @@ impl Strategy for VolumeAttachments {
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut VolumeAttachment, old: &VolumeAttachment) {
         new.status.clone_from(&old.status);
+    }
+
+    fn validate(&self, _cx: &RequestCx, object: &VolumeAttachment) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, _cx: &RequestCx, new: &VolumeAttachment, old: &VolumeAttachment) -> ErrorList {
+        validation::validate_update(new, old)
+    }
+
+    fn validate_status_update(&self, _cx: &RequestCx, new: &VolumeAttachment, old: &VolumeAttachment) -> ErrorList {
+        validation::validate_update(new, old)
     }
 }
 

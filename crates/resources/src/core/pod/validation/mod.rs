@@ -33,8 +33,8 @@ use crate::optional::{Flag, Items, Text};
 
 pub(crate) use containers::pull_policy;
 pub(crate) use ephemeral::as_container;
-pub(crate) use resources::quantity_of;
-pub(crate) use scheduling::{node_taints, topology_selector};
+pub(crate) use resources::{quantity_of, resource_name};
+pub(crate) use scheduling::{node_selector, node_taints, topology_selector};
 pub(crate) use status::validate_status_update;
 pub(crate) use subresources::{validate_ephemeral_containers_update, validate_resize};
 pub(crate) use update::validate_update;
