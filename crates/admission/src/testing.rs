@@ -53,15 +53,10 @@ fn run(plugin: &dyn Admission, stored: &[&str], pod: &str) -> Result<Value, Stri
     let (name, namespace) = (pod.metadata.name.clone().unwrap(), pod.metadata.namespace.clone().unwrap_or_default());
     assert!(plugin.handles(&PODS, "", Operation::Create));
     let mut request = AdmissionRequest {
-        cx: &cx,
-        info: &PODS,
-        subresource: "",
-        operation: Operation::Create,
         namespace: &namespace,
         name: &name,
         object: Some(&mut pod),
-        old_object: None,
-        options: None,
+        ..AdmissionRequest::new(&cx, &PODS, Operation::Create)
     };
     plugin.mutate(&mut request).now_or_never().unwrap().map_err(|error| error.message)?;
     plugin.validate(&request).now_or_never().unwrap().map_err(|error| error.message)?;

@@ -27,15 +27,10 @@ use crate::reviews::{created, decode};
 /// Admission of what an action is asked to do; its body is the object. Upstream: `rest.Create` of the storage.
 async fn admit<T: Object>(call: &ActionCall<'_>, kind: &Kind, body: &mut T) -> Result<(), ApiError> {
     let mut request = AdmissionRequest {
-        cx: call.cx,
-        info: kind.info(),
-        subresource: &call.cx.subresource,
-        operation: Operation::Create,
         namespace: call.namespace,
         name: call.name,
         object: Some(body),
-        old_object: None,
-        options: None,
+        ..AdmissionRequest::at(call.registry, kind, call.cx, Operation::Create)
     };
     call.registry.admit(&mut request).await?;
     call.registry.validate_admission(&request).await

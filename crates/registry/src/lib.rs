@@ -6,8 +6,8 @@
 
 mod action;
 pub mod admission;
-pub mod auth;
 pub mod audit;
+pub mod auth;
 mod canonical;
 mod columns;
 mod convert;

@@ -41,6 +41,10 @@ pub trait AnyObject: Any + Send + Sync {
     /// Plain JSON in the order of the type's serialiser; not yet the stored form.
     fn to_json(&self) -> Result<Vec<u8>, serde_json::Error>;
     fn clone_box(&self) -> Box<dyn AnyObject>;
+    /// Becomes what the JSON says.
+    fn assign_json(&mut self, json: &[u8]) -> Result<(), serde_json::Error>;
+    /// Becomes the other, which is given back when it is of another type.
+    fn replace(&mut self, other: Box<dyn AnyObject>) -> Result<(), Box<dyn AnyObject>>;
     /// False also when the types differ.
     fn equals(&self, other: &dyn AnyObject) -> bool;
     fn as_any(&self) -> &dyn Any;
@@ -62,6 +66,21 @@ impl<T: Object> AnyObject for T {
 
     fn clone_box(&self) -> Box<dyn AnyObject> {
         Box::new(self.clone())
+    }
+
+    fn assign_json(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
+        *self = apimachinery::json::from_bytes(json)?;
+        Ok(())
+    }
+
+    fn replace(&mut self, mut other: Box<dyn AnyObject>) -> Result<(), Box<dyn AnyObject>> {
+        match other.as_any_mut().downcast_mut::<T>() {
+            Some(other) => {
+                std::mem::swap(self, other);
+                Ok(())
+            }
+            None => Err(other),
+        }
     }
 
     fn equals(&self, other: &dyn AnyObject) -> bool {

@@ -5,7 +5,7 @@ use apimachinery::{
     field::{Error, ErrorList, Path},
     fields::FieldSelector,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How unknown and duplicate fields of a body are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +78,40 @@ pub struct DeleteOptions {
     pub orphan_dependents: Option<bool>,
     pub uid: Option<String>,
     pub resource_version: Option<String>,
+}
+
+/// The options of a request, whichever they are. Upstream: `admission.Attributes.GetOperationOptions`.
+#[derive(Clone, Debug)]
+pub enum RequestOptions {
+    Create(WriteOptions),
+    Update(WriteOptions),
+    Patch(WriteOptions),
+    Delete(DeleteOptions),
+}
+
+impl RequestOptions {
+    /// As an object of `meta.k8s.io/v1`.
+    pub fn to_json(&self) -> Value {
+        let (kind, write) = match self {
+            Self::Create(options) => ("CreateOptions", options),
+            Self::Update(options) => ("UpdateOptions", options),
+            Self::Patch(options) => ("PatchOptions", options),
+            Self::Delete(options) => return options.to_json(),
+        };
+        let mut json = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+        if write.dry_run {
+            json["dryRun"] = json!(["All"]);
+        }
+        if !write.field_manager.is_empty() {
+            json["fieldManager"] = write.field_manager.as_str().into();
+        }
+        match write.field_validation {
+            FieldValidation::Strict => json["fieldValidation"] = "Strict".into(),
+            FieldValidation::Ignore => json["fieldValidation"] = "Ignore".into(),
+            FieldValidation::Warn => {}
+        }
+        json
+    }
 }
 
 /// One decoded query parameter list.
@@ -289,6 +323,33 @@ impl DeleteOptions {
         options.resource_version = text("resourceVersion");
         options.validate()?;
         Ok(options)
+    }
+
+    fn to_json(&self) -> Value {
+        let mut json = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        if let Some(seconds) = self.grace_period_seconds {
+            json["gracePeriodSeconds"] = seconds.into();
+        }
+        for (name, value) in [("uid", &self.uid), ("resourceVersion", &self.resource_version)] {
+            if let Some(value) = value {
+                json["preconditions"][name] = value.as_str().into();
+            }
+        }
+        if let Some(orphan) = self.orphan_dependents {
+            json["orphanDependents"] = orphan.into();
+        }
+        if let Some(propagation) = self.propagation {
+            json["propagationPolicy"] = match propagation {
+                Propagation::Orphan => "Orphan",
+                Propagation::Background => "Background",
+                Propagation::Foreground => "Foreground",
+            }
+            .into();
+        }
+        if self.dry_run {
+            json["dryRun"] = json!(["All"]);
+        }
+        json
     }
 
     fn set_propagation(&mut self, text: Option<&str>) -> Result<(), ApiError> {

@@ -2,13 +2,16 @@
 //!
 //! Upstream counterpart: `k8s.io/apiserver/pkg/endpoints/request` and `authentication/user`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use parking_lot::Mutex;
 
-use crate::{audit::AuditTrail, reader::Reader};
+use crate::{audit::AuditTrail, options::RequestOptions, reader::Reader};
 
 /// An authenticated identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,6 +93,7 @@ pub struct RequestCx {
     pub reader: Reader,
     /// What is told of the request in the audit log.
     pub audit: Arc<AuditTrail>,
+    options: OnceLock<RequestOptions>,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -105,12 +109,22 @@ impl RequestCx {
             subresource: String::new(),
             reader,
             audit: Arc::default(),
+            options: OnceLock::new(),
             warnings: Mutex::default(),
         }
     }
 
     pub fn time(&self) -> Time {
         Time(self.now)
+    }
+
+    /// What the client asked for beside the object itself, for admission. The first stays.
+    pub fn set_options(&self, options: impl FnOnce() -> RequestOptions) {
+        self.options.get_or_init(options);
+    }
+
+    pub fn options(&self) -> Option<&RequestOptions> {
+        self.options.get()
     }
 
     /// Adds a `Warning` header to the answer; each text once.

@@ -43,6 +43,13 @@ pub(crate) fn read_custom(
     Ok(read.object)
 }
 
+/// An object that was read before, as the schema reads it after a change.
+pub(crate) fn reread_custom(gvk: &Gvk, custom: &dyn Custom, json: &[u8]) -> Result<Box<dyn AnyObject>, ApiError> {
+    let node = schema::json::parse(json, &Limits::default()).map_err(ApiError::internal)?;
+    check_type(gvk, &node)?;
+    custom.read(node).map(|read| read.object)
+}
+
 /// Warns of what strict decoding found, or refuses the body.
 fn report(gvk: &Gvk, problems: &[StrictError], validation: FieldValidation, cx: &RequestCx) -> Result<(), ApiError> {
     match validation {

@@ -60,17 +60,7 @@ pub(crate) async fn serve(
 
 async fn admit(server: &ApiServer, call: &Call, kind: &Kind) -> Result<(), ApiError> {
     let cx = call.context(server, Verb::Create);
-    let mut request = AdmissionRequest {
-        cx: &cx,
-        info: kind.info(),
-        subresource: &call.info.subresource,
-        operation: Operation::Connect,
-        namespace: &call.info.namespace,
-        name: &call.info.name,
-        object: None,
-        old_object: None,
-        options: None,
-    };
+    let mut request = AdmissionRequest::at(server.registry(), kind, &cx, Operation::Connect);
     server.registry().admit(&mut request).await?;
     server.registry().validate_admission(&request).await
 }

@@ -233,16 +233,13 @@ mod tests {
         let reader = Reader::new(Arc::new(Nothing));
         let user = Arc::new(UserInfo::new("ada", ["dev"]));
         let cx = RequestCx::new(user, Verb::Create, jiff::Timestamp::UNIX_EPOCH, reader);
+        let operation = if old.is_some() { Operation::Update } else { Operation::Create };
         let request = AdmissionRequest {
-            cx: &cx,
-            info,
-            subresource: "",
-            operation: if old.is_some() { Operation::Update } else { Operation::Create },
             namespace: if info.is_namespaced() { "ns" } else { "" },
             name: "x",
             object: Some(object),
             old_object: old,
-            options: None,
+            ..AdmissionRequest::new(&cx, info, operation)
         };
         let plugin = EscalationCheck::new(rbac.clone(), rbac);
         match plugin.validate(&request).await {

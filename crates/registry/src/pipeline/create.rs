@@ -5,7 +5,13 @@ use bytes::Bytes;
 use store::{Expect, StoreError};
 
 use super::{Kind, Registry, Written, admission_request, check_size, metadata, store_error};
-use crate::{RequestCx, admission::Operation, canonical, object::AnyObject, options::WriteOptions};
+use crate::{
+    RequestCx,
+    admission::Operation,
+    canonical,
+    object::AnyObject,
+    options::{RequestOptions, WriteOptions},
+};
 
 /// How often a generated name may turn out to be taken. Upstream: `maxNameGenerationCreateAttempts`.
 const NAME_ATTEMPTS: usize = 8;
@@ -19,6 +25,7 @@ impl Registry {
         body: &Bytes,
         options: &WriteOptions,
     ) -> Result<Written, ApiError> {
+        cx.set_options(|| RequestOptions::Create(options.clone()));
         let object = self.decode(kind, cx, body, options.field_validation)?;
         self.create_object(kind, cx, object).await
     }
@@ -44,7 +51,8 @@ impl Registry {
         metadata::wipe_system_fields(object.metadata_mut());
         metadata::ensure_namespace(object.metadata_mut(), info, &cx.namespace)?;
         let asked_name = object.name().to_owned();
-        self.admit(&mut admission_request(kind, cx, Operation::Create, &asked_name, Some(&mut *object), None)).await?;
+        self.admit(&mut admission_request(self, kind, cx, Operation::Create, &asked_name, Some(&mut *object), None))
+            .await?;
         // What plugins filled in may have defaults of its own.
         kind.resource.set_defaults(&mut *object);
 
@@ -88,7 +96,8 @@ impl Registry {
         for warning in resource.warnings(cx, object, None) {
             cx.warn(warning);
         }
-        self.validate_admission(&admission_request(kind, cx, Operation::Create, &name, Some(object), None)).await?;
+        self.validate_admission(&admission_request(self, kind, cx, Operation::Create, &name, Some(object), None))
+            .await?;
 
         let served = canonical::encode(object)?;
         let value = kind.stored_form(&served).await?;

@@ -3,7 +3,7 @@
 use apimachinery::ApiError;
 
 use super::{Kind, Registry};
-use crate::{RequestCx, object::AnyObject, options::FieldValidation, scan};
+use crate::{RequestCx, object::AnyObject, options::FieldValidation, scan, strict};
 
 impl Registry {
     /// Decodes and defaults a body.
@@ -15,13 +15,25 @@ impl Registry {
         validation: FieldValidation,
     ) -> Result<Box<dyn AnyObject>, ApiError> {
         let mut object = match kind.resource.custom() {
-            Some(custom) => crate::strict::read_custom(&kind.gvk, custom, json, validation, cx)?,
+            Some(custom) => strict::read_custom(&kind.gvk, custom, json, validation, cx)?,
             None => {
-                let json = crate::strict::check(&kind.gvk, json, validation, cx)?;
+                let json = strict::check(&kind.gvk, json, validation, cx)?;
                 kind.resource.decode(&json).map_err(|error| cannot_be_handled(kind, &json, &error))?
             }
         };
         kind.resource.set_defaults(&mut *object);
+        Ok(object)
+    }
+}
+
+impl Kind {
+    /// Decodes and defaults what admission has made of an object. Unknown fields go, without a word.
+    pub(crate) fn decode_admitted(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, ApiError> {
+        let mut object = match self.resource.custom() {
+            Some(custom) => strict::reread_custom(&self.gvk, custom, json)?,
+            None => self.resource.decode(json).map_err(ApiError::internal)?,
+        };
+        self.resource.set_defaults(&mut *object);
         Ok(object)
     }
 }

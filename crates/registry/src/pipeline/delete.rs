@@ -16,7 +16,7 @@ use crate::{
     admission::Operation,
     canonical,
     object::AnyObject,
-    options::{DeleteOptions, ListOptions, Propagation},
+    options::{DeleteOptions, ListOptions, Propagation, RequestOptions},
 };
 
 const ATTEMPTS: usize = 100;
@@ -43,6 +43,7 @@ impl Registry {
     /// Deletes `cx.namespace`/`cx.name`.
     pub async fn delete(&self, kind: &Kind, cx: &RequestCx, options: &DeleteOptions) -> Result<Deleted, ApiError> {
         let key = kind.key(&cx.namespace, &cx.name)?;
+        cx.set_options(|| RequestOptions::Delete(options.clone()));
         let mut admitted = false;
         for _ in 0..ATTEMPTS {
             let current = kind.table.snapshot().get(&key).ok_or_else(|| ApiError::not_found(&kind.gvr, &cx.name))?;
@@ -55,11 +56,11 @@ impl Registry {
             };
             let seen = presented.as_deref().unwrap_or(&*object);
             if !admitted {
-                let mut request = admission_request(kind, cx, Operation::Delete, &cx.name, None, Some(seen));
+                let mut request = admission_request(self, kind, cx, Operation::Delete, &cx.name, None, Some(seen));
                 self.admit(&mut request).await?;
                 admitted = true;
             }
-            let request = admission_request(kind, cx, Operation::Delete, &cx.name, None, Some(seen));
+            let request = admission_request(self, kind, cx, Operation::Delete, &cx.name, None, Some(seen));
             self.validate_admission(&request).await?;
             let outcome = match plan(kind, cx, &mut *object, options)? {
                 Step::Wait => return Ok(Deleted::Pending { bytes: current.bytes().clone() }),

@@ -40,6 +40,7 @@ pub use list::{Items, ListPage};
 pub use modify::Change;
 pub use patch::{Patch, PatchKind};
 pub use scale::ScaleChange;
+pub(crate) use scale::scale_json;
 pub use select::Selection;
 pub use watch::{EventType, WatchItem, WatchStream};
 
@@ -243,6 +244,15 @@ impl Registry {
         self.inner.kinds.load().ordered.clone()
     }
 
+    /// The kinds of other versions and groups that show the same objects, in the order of their registration.
+    /// Upstream: `runtime.EquivalentResourceMapper`.
+    pub fn equivalents(&self, kind: &Kind) -> Vec<Arc<Kind>> {
+        let kinds = self.inner.kinds.load();
+        let same =
+            kinds.ordered.iter().filter(|other| other.table.name() == kind.table.name() && other.gvr != kind.gvr);
+        same.cloned().collect()
+    }
+
     pub fn store(&self) -> &Store {
         &self.inner.store
     }
@@ -262,14 +272,19 @@ impl Registry {
         kind.table.snapshot().get(&key).ok_or_else(|| ApiError::not_found(&kind.gvr, name))
     }
 
-    /// Runs the mutating plugins.
+    /// Runs the mutating plugins, and once more where one of them asks for it.
     pub async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
-        for plugin in &self.inner.admission {
-            if plugin.handles(request.info, request.subresource, request.operation) {
-                plugin.mutate(request).await?;
+        loop {
+            for plugin in &self.inner.admission {
+                if plugin.handles(request.info, request.subresource, request.operation) {
+                    plugin.mutate(request).await?;
+                    request.forget_forms();
+                }
+            }
+            if !request.reinvocation.starts_again() {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Runs the validating plugins.
@@ -351,6 +366,14 @@ impl Kind {
         }
     }
 
+    /// JSON of the pipeline's own objects as the kind's clients see it: those of custom kinds are in their version already.
+    pub(crate) fn present_working(&self, json: &Bytes) -> Result<Bytes, ApiError> {
+        match self.resource.hub() {
+            Some(converted) => converted.present(json),
+            None => Ok(json.clone()),
+        }
+    }
+
     /// Whether stored JSON is what clients see.
     pub fn is_stored_as_served(&self) -> bool {
         self.resource.hub().is_none() && self.resource.custom().is_none_or(|custom| custom.is_stored_as_served())
@@ -364,6 +387,7 @@ impl Kind {
 // === helpers of the verbs ===
 
 fn admission_request<'a>(
+    registry: &'a Registry,
     kind: &'a Kind,
     cx: &'a RequestCx,
     operation: Operation,
@@ -371,17 +395,7 @@ fn admission_request<'a>(
     object: Option<&'a mut dyn AnyObject>,
     old_object: Option<&'a dyn AnyObject>,
 ) -> AdmissionRequest<'a> {
-    AdmissionRequest {
-        cx,
-        info: kind.info(),
-        subresource: &cx.subresource,
-        operation,
-        namespace: &cx.namespace,
-        name,
-        object,
-        old_object,
-        options: None,
-    }
+    AdmissionRequest { name, object, old_object, ..AdmissionRequest::at(registry, kind, cx, operation) }
 }
 
 fn check_size(value: &Template) -> Result<(), ApiError> {

@@ -9,7 +9,13 @@ use futures::future::{BoxFuture, FutureExt as _};
 use store::{Entry, Expect, StoreError, Txn};
 
 use super::{Kind, Patch, Registry, Written, admission_request, check_size, metadata, revision_of, store_error};
-use crate::{RequestCx, UpdateKind, admission::Operation, canonical, object::AnyObject, options::WriteOptions};
+use crate::{
+    RequestCx, UpdateKind,
+    admission::Operation,
+    canonical,
+    object::AnyObject,
+    options::{RequestOptions, WriteOptions},
+};
 
 /// How often a write may lose the race against others before the client is told.
 const ATTEMPTS: usize = 100;
@@ -46,6 +52,10 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Written, ApiError> {
         let key = kind.key(&cx.namespace, &cx.name)?;
+        cx.set_options(|| match change {
+            Change::Patch(_) => RequestOptions::Patch(options.clone()),
+            Change::Replace(_) | Change::Mutate(_) => RequestOptions::Update(options.clone()),
+        });
         // A body is decoded once; only what depends on the stored object is done again.
         let replacement = match &change {
             Change::Replace(body) => {
@@ -114,7 +124,7 @@ impl Registry {
         check_name(new, &cx.name)?;
         metadata::ensure_namespace(new.metadata_mut(), kind.info(), &cx.namespace)?;
         check_preconditions(kind, cx, current, old, new)?;
-        self.admit(&mut admission_request(kind, cx, Operation::Update, &cx.name, Some(new), Some(old))).await?;
+        self.admit(&mut admission_request(self, kind, cx, Operation::Update, &cx.name, Some(new), Some(old))).await?;
         resource.set_defaults(new);
 
         let reservation = resource.reserve(cx, new, Some(old))?;
@@ -131,7 +141,7 @@ impl Registry {
         for warning in resource.warnings(cx, new, Some(old)) {
             cx.warn(warning);
         }
-        self.validate_admission(&admission_request(kind, cx, Operation::Update, &cx.name, Some(new), Some(old)))
+        self.validate_admission(&admission_request(self, kind, cx, Operation::Update, &cx.name, Some(new), Some(old)))
             .await?;
 
         let expect = Expect::Revision(current.mod_revision());

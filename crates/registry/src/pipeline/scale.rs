@@ -62,6 +62,11 @@ impl Registry {
     }
 }
 
+/// JSON of an object's scale, for admission.
+pub(crate) fn scale_json(kind: &Kind, object: &dyn AnyObject) -> Result<serde_json::Value, ApiError> {
+    apimachinery::json::to_value(&scale_of(kind, object)?).map_err(ApiError::internal)
+}
+
 fn scale_kind() -> Gvk {
     Gvk::new("autoscaling", "v1", "Scale")
 }
