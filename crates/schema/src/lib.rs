@@ -6,6 +6,7 @@
 //!
 //! - [`patch`]: strategic merge patch.
 //! - [`protobuf`]: objects, lists, watch frames and envelopes between protobuf and JSON.
+//! - [`structural`]: schemas of custom resources, and pruning, defaulting and validation by them.
 //! - [`openapi`]: OpenAPI v2 (JSON and protobuf) and v3 documents for the resources that are served.
 //!
 //! Invariants: no I/O, no clock, no tasks. Nothing that arrives from outside can panic, recurse without bound or cost
@@ -22,6 +23,7 @@ pub mod json;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;
+pub mod structural;
 pub mod table;
 mod values;
 
