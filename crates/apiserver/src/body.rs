@@ -30,6 +30,7 @@ pub struct Body(Kind);
 
 enum Kind {
     Whole(Option<Bytes>),
+    Long(UnsyncBoxBody<Bytes, BoxError>),
     Stream(UnsyncBoxBody<Bytes, BoxError>),
 }
 
@@ -40,6 +41,32 @@ impl Body {
 
     pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
         Self(Kind::Whole(Some(bytes.into()).filter(|bytes| !bytes.is_empty())))
+    }
+
+    /// The body, where it is at hand.
+    pub(crate) fn bytes(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Kind::Whole(bytes) => bytes.as_ref(),
+            Kind::Long(_) | Kind::Stream(_) => None,
+        }
+    }
+
+    /// Whether the body is a document, and known to be longer than is worth compressing.
+    pub(crate) fn is_long(&self, threshold: usize) -> bool {
+        match &self.0 {
+            Kind::Whole(bytes) => bytes.as_ref().is_some_and(|bytes| bytes.len() > threshold),
+            Kind::Long(_) => true,
+            Kind::Stream(_) => false,
+        }
+    }
+
+    /// A long document that is made while it is read.
+    pub(crate) fn long<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self(Kind::Long(body.map_err(Into::into).boxed_unsync()))
     }
 
     pub(crate) fn stream<B>(body: B) -> Self
@@ -58,21 +85,21 @@ impl http_body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Stream(body) => Pin::new(body).poll_frame(cx),
+            Kind::Long(body) | Kind::Stream(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Stream(body) => body.is_end_stream(),
+            Kind::Long(body) | Kind::Stream(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Stream(body) => body.size_hint(),
+            Kind::Long(body) | Kind::Stream(body) => body.size_hint(),
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) fn to_json(media: Media, body: Bytes, default: Option<&Gvk>) -> Resul
         Media::Json => Ok(body),
         Media::Yaml => yaml_to_json(&body),
         Media::Protobuf => registry::wire::from_protobuf(&body, default),
+        Media::Cbor => registry::wire::from_cbor(&body),
     }
 }
 
@@ -32,6 +33,11 @@ pub(crate) fn yaml(json: &[u8]) -> Result<Bytes, ApiError> {
 /// The protobuf envelope of an object, a list or a Status, named by its own `apiVersion` and `kind`.
 pub(crate) fn protobuf(json: &[u8]) -> Result<Bytes, ApiError> {
     registry::wire::to_protobuf(json)
+}
+
+/// The CBOR document of an object, a list, a table or a Status.
+pub(crate) fn cbor(json: &[u8]) -> Result<Bytes, ApiError> {
+    registry::wire::to_cbor(json)
 }
 
 /// Indented JSON, for people. Keeps the order of fields.
@@ -87,6 +93,49 @@ pub(crate) fn pretty(json: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The fixtures are not part of the project: where their folder is absent the test says so and passes.
+    #[test]
+    fn every_fixture_comes_back_from_every_encoding() {
+        let root = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let folder = ["../../../shared/fixtures/api-v1.36", "../../../../shared/fixtures/api-v1.36"]
+            .into_iter()
+            .map(|path| root.join(path))
+            .find(|path| path.is_dir());
+        let Some(folder) = folder else {
+            eprintln!("skipped: no folder shared/fixtures/api-v1.36 beside the project");
+            return;
+        };
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let text = std::fs::read(&path).unwrap();
+            let expected: Value = serde_json::from_slice(&text).unwrap();
+            if expected["kind"].is_null() {
+                // A watch event travels without a kind.
+                continue;
+            }
+            let json = serde_json::to_vec(&expected).unwrap();
+            type Encode = fn(&[u8]) -> Result<Bytes, ApiError>;
+            let encodings: [(Media, Encode); 4] = [
+                (Media::Json, |json| Ok(pretty(json))),
+                (Media::Yaml, yaml),
+                (Media::Protobuf, protobuf),
+                (Media::Cbor, cbor),
+            ];
+            for (media, encode) in encodings {
+                let encoded = encode(&json).unwrap_or_else(|error| panic!("{}: {media:?}: {error}", path.display()));
+                let back = to_json(media, encoded, None).unwrap();
+                let back: Value = serde_json::from_slice(&back).unwrap();
+                assert!(back == expected, "{}: {media:?}: {back}", path.display());
+            }
+            count += 1;
+        }
+        assert!(count >= 80, "only {count} fixtures");
+    }
 
     #[test]
     fn pretty_json_is_the_same_json() {

@@ -7,7 +7,15 @@ use apimachinery::ApiError;
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const YAML: &str = "application/yaml";
 pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-const ACCEPTED: [&str; 3] = [JSON, YAML, PROTOBUF];
+pub(crate) const CBOR: &str = "application/cbor";
+pub(crate) const CBOR_SEQUENCE: &str = "application/cbor-seq";
+/// In upstream's order, which is the order of preference where a client takes anything.
+const ACCEPTED: [&str; 4] = [JSON, YAML, PROTOBUF, CBOR];
+/// Of kinds that no protobuf message describes: custom resources.
+const ACCEPTED_CUSTOM: [&str; 3] = [JSON, YAML, CBOR];
+const ACCEPTED_STREAMS: [&str; 3] =
+    ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch", CBOR_SEQUENCE];
+const ACCEPTED_STREAMS_CUSTOM: [&str; 2] = ["application/json;stream=watch", CBOR_SEQUENCE];
 /// Longest `Accept` header that is looked at, in clauses.
 const MAX_CLAUSES: usize = 64;
 
@@ -16,6 +24,7 @@ pub(crate) enum Media {
     Json,
     Yaml,
     Protobuf,
+    Cbor,
 }
 
 /// What an object is turned into before it is encoded.
@@ -32,10 +41,45 @@ pub(crate) struct Output {
     pub(crate) media: Media,
     pub(crate) view: View,
     pub(crate) pretty: bool,
+    /// The table or metadata is wanted as `meta.k8s.io/v1beta1`.
+    pub(crate) beta: bool,
+    /// The JSON of the answer is kept beside it, for the audit log.
+    pub(crate) keep: bool,
 }
 
 impl Output {
-    pub(crate) const JSON: Self = Self { media: Media::Json, view: View::Object, pretty: false };
+    pub(crate) const JSON: Self =
+        Self { media: Media::Json, view: View::Object, pretty: false, beta: false, keep: false };
+
+    /// The group and version of the table or metadata.
+    pub(crate) const fn meta_version(self) -> &'static str {
+        if self.beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
+    }
+}
+
+/// What an endpoint has to offer. Upstream: `EndpointRestrictions` and the serializers of a `RequestScope`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    /// Tables and bare metadata.
+    pub(crate) views: bool,
+    /// The objects themselves have a protobuf form.
+    pub(crate) protobuf: bool,
+    /// A watch: frames instead of a document.
+    pub(crate) stream: bool,
+}
+
+impl Offer {
+    /// Documents that are no objects of a kind: a Status, discovery, a review.
+    pub(crate) const PLAIN: Self = Self { views: false, protobuf: true, stream: false };
+
+    fn not_acceptable(self) -> ApiError {
+        ApiError::not_acceptable(match (self.stream, self.protobuf) {
+            (false, true) => &ACCEPTED,
+            (false, false) => &ACCEPTED_CUSTOM,
+            (true, true) => &ACCEPTED_STREAMS,
+            (true, false) => &ACCEPTED_STREAMS_CUSTOM,
+        })
+    }
 }
 
 /// One clause of an `Accept` header.
@@ -73,7 +117,11 @@ pub(crate) fn clauses(accept: &str) -> Vec<Clause<'_>> {
             Some(Clause { media, parameters, quality })
         })
         .collect();
-    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    // What is named comes before what a wildcard takes.
+    clauses.sort_by(|a, b| {
+        let wild = |clause: &Clause<'_>| (clause.media.starts_with("*/"), clause.media.ends_with("/*"));
+        b.quality.total_cmp(&a.quality).then_with(|| wild(a).cmp(&wild(b)))
+    });
     clauses
 }
 
@@ -82,44 +130,91 @@ pub(crate) fn accept(headers: &HeaderMap) -> String {
     values.join(",")
 }
 
-fn media_of(name: &str) -> Option<Media> {
+fn media_of(name: &str, offer: Offer) -> Option<Media> {
     match name {
         JSON | "*/*" | "application/*" => Some(Media::Json),
         YAML => Some(Media::Yaml),
         PROTOBUF => Some(Media::Protobuf),
+        CBOR => Some(Media::Cbor),
+        CBOR_SEQUENCE if offer.stream => Some(Media::Cbor),
         _ => None,
     }
 }
 
-/// The representation the client likes best of those there are. Tables exist for resources only.
-pub(crate) fn output(headers: &HeaderMap, pretty: bool) -> Result<Output, ApiError> {
+/// The representation the client likes best of those there are.
+pub(crate) fn negotiate(headers: &HeaderMap, pretty: bool, offer: Offer) -> Result<Output, ApiError> {
     let accept = accept(headers);
     if accept.trim().is_empty() {
         return Ok(Output { pretty, ..Output::JSON });
     }
-    for clause in clauses(&accept) {
-        let Some(media) = media_of(clause.media) else { continue };
-        let group_version = (clause.get("g"), clause.get("v"));
-        let meta = matches!(group_version, (Some("meta.k8s.io"), Some("v1" | "v1beta1")));
-        let view = match clause.get("as") {
-            None => View::Object,
-            Some("Table") if meta && media != Media::Protobuf => View::Table,
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") if meta => View::Metadata,
-            Some(_) => continue,
-        };
-        let pretty = pretty || clause.get("pretty").is_some_and(|value| value != "0" && value != "false");
-        return Ok(Output { media, view, pretty });
+    let found = clauses(&accept).into_iter().find_map(|clause| acceptable(&clause, offer));
+    match found {
+        // Frames of a watch have no YAML form.
+        Some(output) if offer.stream && output.media == Media::Yaml => Err(offer.not_acceptable()),
+        Some(output) => Ok(Output { pretty: pretty || output.pretty, ..output }),
+        None => Err(offer.not_acceptable()),
     }
-    Err(ApiError::not_acceptable(&ACCEPTED))
+}
+
+fn acceptable(clause: &Clause<'_>, offer: Offer) -> Option<Output> {
+    let media = media_of(clause.media, offer)?;
+    if clause.get("stream").is_some_and(|stream| !stream.is_empty() && (stream != "watch" || media == Media::Yaml)) {
+        return None;
+    }
+    if clause.get("sv").is_some_and(|version| !version.is_empty() && version != "v1") {
+        return None;
+    }
+    let (kind, group, version) = (clause.get("as"), clause.get("g"), clause.get("v"));
+    let transformed = kind.is_some() || group.is_some() || version.is_some();
+    let view = if transformed {
+        let known = group == Some("meta.k8s.io") && matches!(version, Some("v1" | "v1beta1"));
+        match kind {
+            // A table has no protobuf message.
+            Some("Table") if offer.views && known && media != Media::Protobuf => View::Table,
+            Some("PartialObjectMetadata" | "PartialObjectMetadataList") if offer.views && known => View::Metadata,
+            _ => return None,
+        }
+    } else if media == Media::Protobuf && !offer.protobuf {
+        return None;
+    } else {
+        View::Object
+    };
+    let pretty = clause.get("pretty") == Some("1");
+    Some(Output { media, view, pretty, beta: transformed && version == Some("v1beta1"), keep: false })
+}
+
+/// For documents that are no objects of a kind.
+pub(crate) fn output(headers: &HeaderMap, pretty: bool) -> Result<Output, ApiError> {
+    negotiate(headers, pretty || is_for_people(headers), Offer::PLAIN)
+}
+
+/// Whether indented JSON is wanted: by the `pretty` parameter, or by a client that people read from.
+pub(crate) fn is_pretty(headers: &HeaderMap, parameter: &str) -> bool {
+    match parameter {
+        "" => is_for_people(headers),
+        // Go's `strconv.ParseBool`.
+        text => matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+    }
+}
+
+fn is_for_people(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    [b"curl".as_slice(), b"Wget", b"Mozilla/5.0"].iter().any(|prefix| agent.starts_with(prefix))
 }
 
 /// The media type of a body; nothing said is JSON.
 pub(crate) fn input(headers: &HeaderMap) -> Result<Media, ApiError> {
+    // A compressed body is none of these: upstream decodes none, and a small one could be a large one.
+    let encoding = headers.get(header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes).unwrap_or(b"identity");
+    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity") {
+        return Err(ApiError::unsupported_media_type(&ACCEPTED));
+    }
     let name = content_type(headers);
     match name.as_str() {
         "" | JSON => Ok(Media::Json),
         YAML => Ok(Media::Yaml),
         PROTOBUF => Ok(Media::Protobuf),
+        CBOR => Ok(Media::Cbor),
         _ => Err(ApiError::unsupported_media_type(&ACCEPTED)),
     }
 }
@@ -134,30 +229,71 @@ pub(crate) fn content_type(headers: &HeaderMap) -> String {
 mod tests {
     use super::*;
 
-    fn of(accept: &str) -> Result<Output, u16> {
+    const ALL: Offer = Offer { views: true, protobuf: true, stream: false };
+
+    fn of(accept: &str, offer: Offer) -> Result<Output, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().unwrap());
-        output(&headers, false).map_err(|error| error.code)
+        negotiate(&headers, false, offer)
     }
 
     #[test]
     fn the_best_known_clause_wins() {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        assert_eq!(of(table).unwrap().view, View::Table);
-        assert_eq!(of("application/json;as=Nonsense;v=v1;g=meta.k8s.io, application/json").unwrap().view, View::Object);
-        assert_eq!(of("application/vnd.kubernetes.protobuf,application/json").unwrap().media, Media::Protobuf);
-        assert_eq!(of("application/json;q=0.1, application/yaml").unwrap().media, Media::Yaml);
-        assert_eq!(of("*/*").unwrap(), Output::JSON);
-        assert_eq!(of("text/html"), Err(406));
+        let media = |accept: &str| of(accept, ALL).unwrap().media;
+        assert_eq!(of(table, ALL).unwrap().view, View::Table);
+        assert_eq!(of(table, Offer::PLAIN).unwrap().view, View::Object);
+        assert!(of("application/yaml;as=Table;v=v1beta1;g=meta.k8s.io", ALL).unwrap().beta);
+        let fallback = "application/json;as=Nonsense;v=v1;g=meta.k8s.io, application/json";
+        assert_eq!(of(fallback, ALL).unwrap().view, View::Object);
+        assert_eq!(media("application/vnd.kubernetes.protobuf,application/json"), Media::Protobuf);
+        assert_eq!(media("application/json;q=0.1, application/yaml"), Media::Yaml);
+        assert_eq!(media("*/*, application/cbor"), Media::Cbor);
+        assert_eq!(media("application/json;sv=v2, application/yaml"), Media::Yaml);
+        assert_eq!(of("*/*", ALL).unwrap(), Output::JSON);
         let partial = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-        assert_eq!(of(partial).unwrap(), Output { media: Media::Protobuf, view: View::Metadata, pretty: false });
+        let wanted = Output { media: Media::Protobuf, view: View::Metadata, ..Output::JSON };
+        assert_eq!(of(partial, ALL).unwrap(), wanted);
+        // Metadata has a protobuf form even where the objects have none.
+        assert_eq!(of(partial, Offer { protobuf: false, ..ALL }).unwrap(), wanted);
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_named() {
+        let message = |accept: &str, offer| of(accept, offer).unwrap_err().message;
+        assert_eq!(
+            message("text/html", ALL),
+            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/cbor"
+        );
+        assert_eq!(
+            message("application/vnd.kubernetes.protobuf", Offer { protobuf: false, ..ALL }),
+            "only the following media types are accepted: application/json, application/yaml, application/cbor"
+        );
+        let stream = Offer { stream: true, ..ALL };
+        assert_eq!(
+            message("application/yaml", stream),
+            "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch, application/cbor-seq"
+        );
+        assert_eq!(of("application/cbor-seq", stream).unwrap().media, Media::Cbor);
+        assert_eq!(of("application/json;stream=watch", stream).unwrap().media, Media::Json);
+        assert_eq!(of("application/cbor-seq", ALL).unwrap_err().code, 406);
+        let table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1";
+        assert_eq!(of(table, ALL).unwrap_err().code, 406);
+    }
+
+    #[test]
+    fn people_get_indented_json() {
+        let mut headers = HeaderMap::new();
+        assert!(!is_pretty(&headers, "") && is_pretty(&headers, "true") && !is_pretty(&headers, "yes"));
+        headers.insert(header::USER_AGENT, "curl/8.5.0".parse().unwrap());
+        assert!(is_pretty(&headers, "") && !is_pretty(&headers, "false"));
     }
 
     proptest::proptest! {
         #[test]
         fn any_accept_header_is_survived(text in "[ -~]{0,200}") {
-            if let Err(code) = of(&text) {
-                proptest::prop_assert_eq!(code, 406);
+            if let Err(error) = of(&text, ALL) {
+                proptest::prop_assert_eq!(error.code, 406);
             }
         }
     }

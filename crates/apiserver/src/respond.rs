@@ -8,7 +8,7 @@ use apimachinery::ApiError;
 use crate::{
     body::Body,
     encode,
-    negotiate::{JSON, Media, Output, PROTOBUF, YAML},
+    negotiate::{self, CBOR, JSON, Media, Output, PROTOBUF, YAML},
 };
 
 pub(crate) type Answer = Response<Body>;
@@ -18,6 +18,7 @@ pub(crate) const fn media_type(media: Media) -> &'static str {
         Media::Json => JSON,
         Media::Yaml => YAML,
         Media::Protobuf => PROTOBUF,
+        Media::Cbor => CBOR,
     }
 }
 
@@ -37,21 +38,37 @@ pub(crate) fn text(code: u16, text: impl Into<String>) -> Answer {
     with_type(code, "text/plain; charset=utf-8", Body::whole(text.into()))
 }
 
+/// The JSON behind an answer in whatever encoding, where the audit log wants it.
+#[derive(Clone)]
+#[expect(dead_code, reason = "read by the audit filter")]
+pub(crate) struct KeptJson(pub(crate) Bytes);
+
+/// Marks an answer whose body is the JSON of a Status: it is encoded as the client likes at the very end.
+#[derive(Clone, Copy)]
+pub(crate) struct IsStatus;
+
 /// A JSON object in the client's media type.
-pub(crate) fn object(code: u16, bytes: Bytes, output: Output) -> Result<Answer, ApiError> {
+pub(crate) fn object(code: u16, json: Bytes, output: Output) -> Result<Answer, ApiError> {
+    let kept = output.keep.then(|| KeptJson(json.clone()));
     let bytes = match output.media {
-        Media::Json if output.pretty => encode::pretty(&bytes),
-        Media::Json => bytes,
-        Media::Yaml => encode::yaml(&bytes)?,
-        Media::Protobuf => encode::protobuf(&bytes)?,
+        Media::Json if output.pretty => encode::pretty(&json),
+        Media::Json => json,
+        Media::Yaml => encode::yaml(&json)?,
+        Media::Protobuf => encode::protobuf(&json)?,
+        Media::Cbor => encode::cbor(&json)?,
     };
-    Ok(with_type(code, media_type(output.media), Body::whole(bytes)))
+    let mut answer = with_type(code, media_type(output.media), Body::whole(bytes));
+    if let Some(kept) = kept {
+        answer.extensions_mut().insert(kept);
+    }
+    Ok(answer)
 }
 
-/// The Status of an error. Always JSON, which every client reads by its content type.
+/// The Status of an error, as JSON until [`negotiate_status`].
 pub(crate) fn error(error: &ApiError) -> Answer {
     let body = serde_json::to_vec(&error.to_status()).unwrap_or_default();
     let mut response = json(error.code, body);
+    response.extensions_mut().insert(IsStatus);
     if let Some(seconds) = error.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -61,6 +78,23 @@ pub(crate) fn error(error: &ApiError) -> Answer {
             .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"kubernetes-master\""));
     }
     response
+}
+
+/// Encodes the Status of an error as the client likes; what it cannot have, it gets as indented JSON.
+pub(crate) fn negotiate_status(answer: &mut Answer, request: &http::HeaderMap, pretty: &str) {
+    if answer.extensions_mut().remove::<IsStatus>().is_none() {
+        return;
+    }
+    let pretty = negotiate::is_pretty(request, pretty);
+    let unacceptable = Output { pretty: true, ..Output::JSON };
+    let output = negotiate::negotiate(request, pretty, negotiate::Offer::PLAIN).unwrap_or(unacceptable);
+    let Some(json) = answer.body().bytes().filter(|_| output != Output::JSON) else { return };
+    let encoded = object(answer.status().as_u16(), json.clone(), output);
+    if let Ok(encoded) = encoded {
+        let content_type = HeaderValue::from_static(media_type(output.media));
+        answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        *answer.body_mut() = encoded.into_body();
+    }
 }
 
 /// What a path that nothing is served at answers.

@@ -16,6 +16,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use http::{HeaderValue, Request, header};
 use registry::{
     Action, Registry, RequestCx, UserInfo, Verb,
+    audit::AuditTrail,
     auth::{Authenticator, Authorizer, TokenIssuer},
 };
 use supervisor::Supervisor;
@@ -26,11 +27,14 @@ use apimachinery::ApiError;
 
 use crate::{
     body::RequestBody,
+    compress,
     connect::NodeDialer,
     discovery::Discovery,
-    filters, handlers,
+    filters,
+    handlers::{self, pace::Pace},
     metrics::{Labels, Metrics},
     openapi::OpenApi,
+    options::ServerOptions,
     request_info::{RequestInfo, parse_query},
     respond::{self, Answer},
 };
@@ -62,6 +66,9 @@ pub(crate) struct Inner {
     pub(crate) shutdown: CancellationToken,
     pub(crate) supervisor: Supervisor,
     pub(crate) anonymous: bool,
+    pub(crate) options: ServerOptions,
+    /// The timer of all watches.
+    pub(crate) pace: Pace,
 }
 
 /// Serves one path outside of the API groups, to whoever is authorised for it (`/.well-known/openid-configuration`).
@@ -93,6 +100,7 @@ pub struct ApiServerBuilder {
     paths: HashMap<String, Arc<dyn PathHandler>>,
     anonymous: bool,
     supervisor: Supervisor,
+    options: ServerOptions,
 }
 
 /// Where a request came from.
@@ -112,6 +120,8 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) user: Arc<UserInfo>,
     pub(crate) parts: http::request::Parts,
+    /// What is told of the request to the audit log.
+    pub(crate) audit: Arc<AuditTrail>,
     /// Behind a lock only so that a call can be shared; whoever reads the body takes it.
     body: Mutex<RequestBody>,
 }
@@ -162,6 +172,12 @@ impl ApiServerBuilder {
         self
     }
 
+    #[must_use]
+    pub fn options(mut self, options: ServerOptions) -> Self {
+        self.options = options;
+        self
+    }
+
     /// Registers the review kinds and makes the server. It answers at once; `/readyz` says no until [`ApiServer::set_ready`].
     pub fn build(mut self) -> Result<ApiServer, ApiError> {
         for resource in crate::reviews::resources(&self.authenticator, &self.authorizer) {
@@ -170,6 +186,9 @@ impl ApiServerBuilder {
         for (group, plural, subresource, action) in crate::actions::all(self.token_issuer.as_ref()) {
             self.actions.entry((group.to_owned(), plural.to_owned(), subresource.to_owned())).or_insert(action);
         }
+        let pace = Pace::default();
+        let store = self.registry.store().clone();
+        pace.start(&self.supervisor, move || store.revision().0);
         Ok(ApiServer {
             inner: Arc::new(Inner {
                 registry: self.registry,
@@ -186,6 +205,8 @@ impl ApiServerBuilder {
                 shutdown: CancellationToken::new(),
                 supervisor: self.supervisor,
                 anonymous: self.anonymous,
+                options: self.options,
+                pace,
             }),
         })
     }
@@ -240,6 +261,7 @@ impl ApiServer {
             paths: HashMap::new(),
             anonymous: true,
             supervisor: supervisor.clone(),
+            options: ServerOptions::default(),
         }
     }
 
@@ -256,6 +278,7 @@ impl ApiServer {
     pub fn begin_shutdown(&self) {
         self.inner.ready.store(false, Ordering::Release);
         self.inner.shutdown.cancel();
+        self.inner.pace.close();
     }
 
     /// Answers one request. Never fails: errors are answers too.
@@ -278,7 +301,10 @@ impl ApiServer {
     async fn answer(&self, request: Request<RequestBody>, peer: Peer) -> Answer {
         let start = Instant::now();
         let in_flight = InFlight::enter(self);
+        let headers = request.headers().clone();
         let (mut answer, labels) = self.filtered(request, peer).await;
+        respond::negotiate_status(&mut answer, &headers, "");
+        compress::apply(&mut answer, &headers);
         drop(in_flight);
         if let Some(mut labels) = labels {
             labels.code = answer.status().as_u16();
@@ -308,7 +334,7 @@ impl ApiServer {
         if let Err(error) = filters::authorize(self, &info, &user).await {
             return (respond::error(&error), labels);
         }
-        let call = Call { info, query, user, parts, body: Mutex::new(body) };
+        let call = Call { info, query, user, parts, audit: Arc::default(), body: Mutex::new(body) };
         let answer = if call.info.is_resource {
             handlers::resource(self.clone(), call).await
         } else {
@@ -385,6 +411,7 @@ impl Call {
         cx.namespace.clone_from(&self.info.namespace);
         cx.name.clone_from(&self.info.name);
         cx.subresource.clone_from(&self.info.subresource);
+        cx.audit = Arc::clone(&self.audit);
         cx
     }
 

@@ -16,3 +16,8 @@ pub(crate) const PROTOBUF: Slot = slot(0);
 pub(crate) const JSON: Slot = slot(1);
 /// Of an event: the JSON watch frame with bare metadata.
 pub(crate) const METADATA: Slot = slot(2);
+/// Of an entry: the object's CBOR document. Of an event: the CBOR watch frame.
+pub(crate) const CBOR: Slot = slot(3);
+/// Of an event: the protobuf and the CBOR watch frame with bare metadata.
+pub(crate) const METADATA_PROTOBUF: Slot = slot(4);
+pub(crate) const METADATA_CBOR: Slot = slot(5);

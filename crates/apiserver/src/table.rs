@@ -21,7 +21,7 @@ impl Include {
             "None" => Ok(Self::None),
             "Object" => Ok(Self::Object),
             other => Err(ApiError::bad_request(format!(
-                "unrecognized includeObject value: {}",
+                "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', 'None', or empty",
                 apimachinery::field::go_quote(other)
             ))),
         }
@@ -34,18 +34,21 @@ pub(crate) struct Printer<'a> {
     columns: Vec<ColumnHeader>,
     include: Include,
     now: Timestamp,
+    /// `meta.k8s.io/v1`, or what it was before.
+    version: &'static str,
 }
 
 impl<'a> Printer<'a> {
-    pub(crate) fn new(kind: &'a Kind, include: Include, now: Timestamp) -> Self {
-        Self { kind, columns: kind.resource.columns(), include, now }
+    pub(crate) fn new(kind: &'a Kind, include: Include, now: Timestamp, version: &'static str) -> Self {
+        Self { kind, columns: kind.resource.columns(), include, now, version }
     }
 
-    /// `{"kind":"Table",…,"columnDefinitions":[…],"rows":[`: rows follow, then `]}`.
+    /// JSON of a table without its rows, and without the brace that ends it.
     pub(crate) fn head(&self, metadata: &Value, with_columns: bool) -> Vec<u8> {
         let columns = if with_columns { self.definitions() } else { Value::Null };
         format!(
-            "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata},\"columnDefinitions\":{columns},\"rows\":["
+            "{{\"kind\":\"Table\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"columnDefinitions\":{columns}",
+            self.version
         )
         .into_bytes()
     }
@@ -89,7 +92,7 @@ impl<'a> Printer<'a> {
             Include::None => row.extend_from_slice(b",\"object\":null}"),
             Include::Metadata => {
                 row.extend_from_slice(b",\"object\":");
-                row.extend_from_slice(&metadata_only(bytes));
+                row.extend_from_slice(&metadata_only(bytes, self.version));
                 row.push(b'}');
             }
             Include::Object => {
@@ -108,6 +111,7 @@ impl<'a> Printer<'a> {
     pub(crate) fn single(&self, bytes: &Bytes, with_columns: bool) -> Result<Vec<u8>, ApiError> {
         let version = scan::text(bytes, &["metadata", "resourceVersion"]).unwrap_or_default();
         let mut out = self.head(&json!({ "resourceVersion": version }), with_columns);
+        out.extend_from_slice(b",\"rows\":[");
         out.extend(self.row(bytes)?);
         out.extend_from_slice(b"]}");
         Ok(out)
@@ -115,9 +119,12 @@ impl<'a> Printer<'a> {
 }
 
 /// The object as `PartialObjectMetadata`.
-pub(crate) fn metadata_only(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn metadata_only(bytes: &[u8], version: &str) -> Vec<u8> {
     let metadata = scan::lookup(bytes, &["metadata"]).unwrap_or(b"{}");
-    let mut out = b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":".to_vec();
+    let mut out = Vec::with_capacity(metadata.len() + 80);
+    out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"");
+    out.extend_from_slice(version.as_bytes());
+    out.extend_from_slice(b"\",\"metadata\":");
     out.extend_from_slice(metadata);
     out.push(b'}');
     out

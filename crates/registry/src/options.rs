@@ -174,6 +174,14 @@ impl WriteOptions {
 }
 
 impl ListOptions {
+    /// Whether a watch begins with the state of things.
+    pub fn wants_initial_events(&self) -> bool {
+        match self.send_initial_events {
+            Some(wanted) => wanted,
+            None => self.resource_version.is_none_or(|version| version.0 == 0),
+        }
+    }
+
     pub fn from_query(query: &Query) -> Result<Self, ApiError> {
         let selector = |error: apimachinery::labels::SelectorError| ApiError::bad_request(error.to_string());
         let labels = match value(query, "labelSelector") {

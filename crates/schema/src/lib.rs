@@ -1,6 +1,7 @@
 //! One table describes every field of every built-in kind, and every job that needs to know fields walks it.
 //!
 //! - [`table`]: the table itself, for built-in kinds ([`builtin`]) and for kinds made at run time.
+//! - [`cbor`]: JSON trees as CBOR, deterministic, and back.
 //! - [`json`]: JSON as an ordered tree that keeps duplicates.
 //! - [`decode`]: JSON bytes to a canonical object, with unknown and duplicate fields reported as upstream reports them.
 //!
@@ -18,6 +19,7 @@
 //!
 //! The table is generated: `cargo xtask codegen` writes `generated/`, `--check` compares.
 
+pub mod cbor;
 pub mod decode;
 pub mod json;
 pub mod openapi;

@@ -112,6 +112,12 @@ impl Entry {
         self.memo.encoding(slot, encode)
     }
 
+    /// Another encoding of this version, if somebody has made it.
+    #[must_use]
+    pub fn encoded(&self, slot: Slot) -> Option<Bytes> {
+        self.memo.encoded(slot)
+    }
+
     /// A decoded view of this version, made on first demand and kept with it. One type for a resource.
     pub fn view<T: Send + Sync + 'static, E>(&self, decode: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
         self.memo.view(decode)

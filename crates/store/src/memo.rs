@@ -43,6 +43,10 @@ impl Memo {
         Ok(cell.get_or_init(|| bytes).clone())
     }
 
+    pub(crate) fn encoded(&self, slot: Slot) -> Option<Bytes> {
+        self.encodings.get()?[usize::from(slot.0)].get().cloned()
+    }
+
     /// A view of another type than the one kept is made anew and not kept.
     pub(crate) fn view<T: Send + Sync + 'static, E>(&self, decode: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
         if let Some(view) = self.view.get()

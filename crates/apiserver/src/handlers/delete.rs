@@ -36,7 +36,7 @@ async fn options(call: &mut Call) -> Result<DeleteOptions, ApiError> {
 }
 
 pub(super) async fn delete(server: &ApiServer, mut call: Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
-    let output = read::output(&call)?;
+    let output = read::output_of(&call, kind)?;
     let options = options(&mut call).await?;
     let mut cx = call.context(server, Verb::Delete);
     cx.dry_run = options.dry_run;
@@ -65,7 +65,7 @@ pub(super) async fn delete_collection(
     mut call: Call,
     kind: &Arc<Kind>,
 ) -> Result<Answer, ApiError> {
-    let output = read::output(&call)?;
+    let output = read::output_of(&call, kind)?;
     let list_options = ListOptions::from_query(&call.query)?;
     let selection = Selection::new(kind, list_options.labels.clone(), list_options.fields.clone())?;
     let options = options(&mut call).await?;

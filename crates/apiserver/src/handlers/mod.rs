@@ -1,8 +1,10 @@
 //! From a request that is allowed to the registry's verb. Upstream: `endpoints/installer.go`, `endpoints/handlers`.
 
 mod delete;
+mod freshness;
 mod list;
 mod non_resource;
+pub(crate) mod pace;
 mod read;
 mod subresource;
 mod watch;
@@ -11,7 +13,7 @@ mod write;
 
 use std::sync::Arc;
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, fields::FieldSelector};
 use futures::future::{BoxFuture, FutureExt as _};
 use registry::{Handler, Kind, Subresource};
 
@@ -66,7 +68,7 @@ async fn serve(server: &ApiServer, call: Call, kind: &Arc<Kind>) -> Result<Answe
     match info.verb {
         "get" => read::get(server, &call, kind).await,
         "list" => list::list(server, &call, kind).await,
-        "watch" => watch::watch(server, &call, kind),
+        "watch" => watch::watch(server, &call, kind).await,
         "create" if call.parts.uri.path().trim_end_matches('/').ends_with(&info.resource) => {
             write::create(server, call, kind).boxed().await
         }
@@ -80,6 +82,22 @@ async fn serve(server: &ApiServer, call: Call, kind: &Arc<Kind>) -> Result<Answe
 
 fn find(kind: &Arc<Kind>, name: &str) -> Option<Subresource> {
     kind.resource.subresources().iter().find(|subresource| subresource.name == name).copied()
+}
+
+/// A name in the URL is a selector for it. Upstream: `listOpts`.
+fn with_name(call: &Call, fields: FieldSelector) -> Result<FieldSelector, ApiError> {
+    let name = &call.info.name;
+    if name.is_empty() {
+        return Ok(fields);
+    }
+    if fields.is_everything() {
+        return FieldSelector::parse(&format!("metadata.name={name}"))
+            .map_err(|error| ApiError::bad_request(error.to_string()));
+    }
+    match fields.requires_exact_match("metadata.name") {
+        Some(selected) if selected == name => Ok(fields),
+        _ => Err(ApiError::bad_request("fieldSelector metadata.name doesn't match requested name")),
+    }
 }
 
 /// Namespaced kinds are written in a namespace, cluster-scoped ones have none, and names are one path segment.

@@ -1,33 +1,52 @@
-//! GET of one object.
+//! GET of one object, and how objects are answered.
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, Gvk};
 use bytes::Bytes;
-use registry::{Kind, options::parse_resource_version};
+use registry::{Kind, wire};
 use store::Entry;
 
+use super::freshness;
 use crate::{
     encode,
-    negotiate::{self, Media, Output, View},
+    negotiate::{self, Media, Offer, Output, View},
     respond::{self, Answer},
     server::{ApiServer, Call},
     slots,
     table::{Include, Printer, metadata_only},
 };
 
+/// How the client wants what is no object of a kind.
 pub(super) fn output(call: &Call) -> Result<Output, ApiError> {
-    negotiate::output(&call.parts.headers, call.flag("pretty"))
+    wanted(call, Offer::PLAIN)
+}
+
+/// How the client wants objects of a kind.
+pub(super) fn output_of(call: &Call, kind: &Kind) -> Result<Output, ApiError> {
+    output_for(call, &kind.gvk)
+}
+
+/// The same, of a kind that is only known by name.
+pub(super) fn output_for(call: &Call, gvk: &Gvk) -> Result<Output, ApiError> {
+    let protobuf = wire::has_protobuf(&gvk.group, &gvk.version, &gvk.kind);
+    wanted(call, Offer { views: true, protobuf, stream: false })
+}
+
+/// How the client wants the frames of a watch.
+pub(super) fn output_of_watch(call: &Call, kind: &Kind) -> Result<Output, ApiError> {
+    let protobuf = wire::has_protobuf(&kind.gvk.group, &kind.gvk.version, &kind.gvk.kind);
+    wanted(call, Offer { views: true, protobuf, stream: true })
+}
+
+fn wanted(call: &Call, offer: Offer) -> Result<Output, ApiError> {
+    let headers = &call.parts.headers;
+    let pretty = negotiate::is_pretty(headers, call.param("pretty"));
+    let output = negotiate::negotiate(headers, pretty, offer)?;
+    Ok(Output { keep: call.audit.wants().response, ..output })
 }
 
 pub(super) async fn get(server: &ApiServer, call: &Call, kind: &Kind) -> Result<Answer, ApiError> {
-    let output = output(call)?;
-    let version = call.param("resourceVersion");
-    if !version.is_empty() {
-        let wanted = parse_resource_version(version)?;
-        let current = server.registry().store().revision().0;
-        if wanted.0 > current {
-            return Err(ApiError::too_large_resource_version(wanted.0, current));
-        }
-    }
+    let output = output_of(call, kind)?;
+    freshness::for_get(server, call.param("resourceVersion")).await?;
     let entry = server.registry().get(kind, &call.info.namespace, &call.info.name)?;
     if kind.converts_outside() {
         return object(call, kind, 200, &kind.present_one(entry.bytes()).await?, None, output);
@@ -46,18 +65,27 @@ pub(super) fn object(
 ) -> Result<Answer, ApiError> {
     match output.view {
         View::Object if !kind.is_stored_as_served() => respond::object(code, kind.present(bytes)?, output),
-        View::Object => match (entry, output.media) {
-            (Some(entry), Media::Protobuf) => {
-                let encoded = entry.encoding(slots::PROTOBUF, || encode::protobuf(bytes))?;
-                Ok(respond::with_type(code, negotiate::PROTOBUF, crate::body::Body::whole(encoded)))
+        View::Object => {
+            type Encode = fn(&[u8]) -> Result<Bytes, ApiError>;
+            let shared: Option<(_, Encode)> = match output.media {
+                Media::Protobuf => Some((slots::PROTOBUF, encode::protobuf)),
+                Media::Cbor => Some((slots::CBOR, encode::cbor)),
+                Media::Json | Media::Yaml => None,
+            };
+            match (entry, shared) {
+                (Some(entry), Some((slot, make))) if !output.keep => {
+                    let encoded = entry.encoding(slot, || make(bytes))?;
+                    let content_type = respond::media_type(output.media);
+                    Ok(respond::with_type(code, content_type, crate::body::Body::whole(encoded)))
+                }
+                _ => respond::object(code, bytes.clone(), output),
             }
-            _ => respond::object(code, bytes.clone(), output),
-        },
-        View::Metadata => respond::object(code, metadata_only(bytes).into(), output),
+        }
+        View::Metadata => respond::object(code, metadata_only(bytes, output.meta_version()).into(), output),
         View::Table => {
             let include = Include::parse(call.param("includeObject"))?;
-            let table = Printer::new(kind, include, jiff::Timestamp::now()).single(bytes, true)?;
-            respond::object(code, table.into(), output)
+            let printer = Printer::new(kind, include, jiff::Timestamp::now(), output.meta_version());
+            respond::object(code, printer.single(bytes, true)?.into(), output)
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) async fn serve(
         }
         (Handler::Status | Handler::Update, "patch") => {
             let options = WriteOptions::from_query(&call.query, "PatchOptions")?;
-            let output = read::output(&call)?;
+            let output = read::output_of(&call, kind)?;
             let patch = write::receive_patch(&mut call).await?;
             let update = update_kind(subresource);
             write::modify(server, &call, kind, update, Change::Patch(&patch), &options, output).await

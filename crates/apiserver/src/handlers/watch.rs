@@ -1,7 +1,9 @@
 //! WATCH: framed events, made once and shared by all watchers of the same encoding.
+//!
+//! A watch that its client does not read costs its place in the history and nothing else; when what it would see next
+//! is forgotten, it ends with 410. Upstream: `endpoints/handlers/watch.go`.
 
 use std::{
-    future::Future as _,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
@@ -9,7 +11,7 @@ use std::{
 };
 
 use apimachinery::ApiError;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::Frame;
 use registry::{
     Kind,
@@ -18,77 +20,68 @@ use registry::{
 };
 use serde_json::json;
 use store::EventKind;
-use tokio::time::{Instant, Sleep};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio::time::Instant;
 
-use super::{read, websocket};
+use super::{freshness, pace::Place, read, websocket};
 use crate::{
     body::{Body, BoxError},
-    negotiate::{Media, Output, View},
+    encode,
+    negotiate::{CBOR_SEQUENCE, JSON, Media, Output, View},
     respond::{self, Answer},
     server::{ApiServer, Call},
     slots,
     table::{Include, Printer, metadata_only},
 };
 
-/// Upstream's `bookmarkFrequency`.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
-/// Upstream's `--min-request-timeout`: a watch that names no timeout gets one to two of these.
-const MIN_TIMEOUT: u64 = 1800;
+/// Frames that wait are sent together, up to so many bytes.
+const TOGETHER: usize = 32 * 1024;
+/// Larger frames go alone: copying them costs more than sending them.
+const ALONE: usize = 8 * 1024;
 
-pub(super) fn watch(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
-    let output = read::output(call)?;
-    if output.media == Media::Yaml {
-        return Err(ApiError::not_acceptable(&[crate::negotiate::JSON, crate::negotiate::PROTOBUF]));
-    }
+pub(super) async fn watch(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
+    let output = read::output_of_watch(call, kind)?;
     let mut options = ListOptions::from_query(&call.query)?;
-    if call.info.watch_prefix {
-        options.watch = true;
-        if !call.info.name.is_empty() {
-            options.fields = apimachinery::fields::FieldSelector::parse(&format!("metadata.name={}", call.info.name))
-                .map_err(|error| ApiError::bad_request(error.to_string()))?;
-        }
-    }
-    let selection = Selection::new(kind, options.labels.clone(), options.fields.clone())?;
-    let stream = server.registry().watch(kind, &call.info.namespace, selection, &options)?;
-    let seconds = options.timeout_seconds.filter(|seconds| *seconds > 0).unwrap_or_else(|| {
-        MIN_TIMEOUT + u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % MIN_TIMEOUT
-    });
+    options.watch = true;
+    options.fields = super::with_name(call, options.fields.clone())?;
     let include = Include::parse(call.param("includeObject"))?;
-    let framer = Framer { kind: Arc::clone(kind), output, include, with_columns: true };
+    let selection = Selection::new(kind, options.labels.clone(), options.fields.clone())?;
+    if options.wants_initial_events() {
+        freshness::for_list(server, &options).await?;
+    }
+    let stream = server.registry().watch(kind, &call.info.namespace, selection, &options)?;
+    let least = server.inner.options.min_request_timeout.as_secs().max(1);
+    let seconds = options
+        .timeout_seconds
+        .filter(|seconds| *seconds > 0)
+        .unwrap_or_else(|| least + u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % least);
     let end = Instant::now() + Duration::from_secs(seconds.min(u64::from(u32::MAX)));
     server.inner.metrics.watches.fetch_add(1, Ordering::Relaxed);
+    let over_websocket = websocket::is_wanted(&call.parts.headers);
     let body = WatchBody {
         stream,
-        framer,
-        timer: Box::pin(tokio::time::sleep_until(next_wake(options.allow_bookmarks, end))),
-        bookmarks: options.allow_bookmarks,
-        end,
-        shutdown: Box::pin(server.inner.shutdown.clone().cancelled_owned()),
+        together: !over_websocket,
+        framer: Framer { kind: Arc::clone(kind), output, include, with_columns: true },
+        place: server.inner.pace.enter(options.allow_bookmarks, end),
         server: server.clone(),
         finished: false,
     };
-    if websocket::is_wanted(&call.parts.headers) {
-        return websocket::serve(server, call, body);
+    if over_websocket {
+        return websocket::serve(server, call, body, output.media == Media::Json);
     }
     let content_type = match output.media {
         Media::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
-        Media::Json | Media::Yaml => crate::negotiate::JSON,
+        Media::Cbor => CBOR_SEQUENCE,
+        Media::Json | Media::Yaml => JSON,
     };
     Ok(respond::with_type(200, content_type, Body::stream(body)))
 }
 
-fn next_wake(bookmarks: bool, end: Instant) -> Instant {
-    if bookmarks { (Instant::now() + BOOKMARK_EVERY).min(end) } else { end }
-}
-
 struct WatchBody {
     stream: WatchStream,
+    /// Several frames may be one piece of the body. A message over WebSocket is one frame.
+    together: bool,
     framer: Framer,
-    timer: Pin<Box<Sleep>>,
-    bookmarks: bool,
-    end: Instant,
-    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
+    place: Place,
     server: ApiServer,
     finished: bool,
 }
@@ -102,37 +95,46 @@ impl http_body::Body for WatchBody {
         if this.finished {
             return Poll::Ready(None);
         }
+        let due = this.place.due(cx.waker());
+        if due.end {
+            this.finished = true;
+            return Poll::Ready(None);
+        }
         match this.stream.poll_next(cx) {
             Poll::Ready(Some(item)) => {
-                this.finished = matches!(item, WatchItem::Error(_));
-                return Poll::Ready(Some(this.framer.frame(item).map(Frame::data).map_err(Into::into)));
+                return Poll::Ready(Some(this.frames(item).map(Frame::data).map_err(Into::into)));
             }
-            Poll::Ready(None) => return this.finish(),
+            Poll::Ready(None) => {
+                this.finished = true;
+                return Poll::Ready(None);
+            }
             Poll::Pending => {}
         }
-        if this.shutdown.as_mut().poll(cx).is_ready() {
-            return this.finish();
+        match this.stream.bookmark().filter(|_| due.bookmark) {
+            Some(bookmark) => Poll::Ready(Some(this.framer.frame(bookmark).map(Frame::data).map_err(Into::into))),
+            None => Poll::Pending,
         }
-        if this.timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= this.end {
-                return this.finish();
-            }
-            let next = next_wake(this.bookmarks, this.end);
-            this.timer.as_mut().reset(next);
-            // The timer must be polled once more to wake this task again.
-            cx.waker().wake_by_ref();
-            if let Some(bookmark) = this.stream.bookmark() {
-                return Poll::Ready(Some(this.framer.frame(bookmark).map(Frame::data).map_err(Into::into)));
-            }
-        }
-        Poll::Pending
     }
 }
 
 impl WatchBody {
-    fn finish(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.finished = true;
-        Poll::Ready(None)
+    /// The frame of an item, and of those that are there already behind it.
+    fn frames(&mut self, item: WatchItem) -> Result<Bytes, ApiError> {
+        self.finished = matches!(item, WatchItem::Error(_));
+        let first = self.framer.frame(item)?;
+        if first.len() > ALONE || self.finished || !self.together {
+            return Ok(first);
+        }
+        let Some(item) = self.stream.next_ready() else { return Ok(first) };
+        let mut together = BytesMut::with_capacity(TOGETHER.min(first.len() * 8));
+        together.extend_from_slice(&first);
+        let mut next = Some(item);
+        while let Some(item) = next {
+            self.finished = matches!(item, WatchItem::Error(_));
+            together.extend_from_slice(&self.framer.frame(item)?);
+            next = if together.len() < TOGETHER && !self.finished { self.stream.next_ready() } else { None };
+        }
+        Ok(together.freeze())
     }
 }
 
@@ -161,29 +163,31 @@ impl Framer {
                     EventKind::Deleted => "DELETED",
                 };
                 let bytes = event.entry().bytes();
-                if !self.kind.is_stored_as_served() {
-                    return self.own(name, bytes);
-                }
-                match (self.output.view, self.output.media) {
-                    (View::Object, Media::Protobuf) => event.encoding(slots::PROTOBUF, || {
-                        let object = event.entry().encoding(slots::PROTOBUF, || crate::encode::protobuf(bytes))?;
-                        Ok(registry::wire::watch_frame(name, &object))
-                    }),
-                    (View::Object, _) => event.encoding(slots::JSON, || Ok(json_frame(name, bytes))),
-                    (View::Metadata, Media::Json) => {
-                        event.encoding(slots::METADATA, || Ok(json_frame(name, &metadata_only(bytes))))
-                    }
-                    (View::Metadata | View::Table, _) => self.own(name, bytes),
+                let slot = match (self.output.view, self.output.media) {
+                    (View::Object, _) if !self.kind.is_stored_as_served() => None,
+                    (View::Object, Media::Protobuf) => Some(slots::PROTOBUF),
+                    (View::Object, Media::Cbor) => Some(slots::CBOR),
+                    (View::Object, Media::Json | Media::Yaml) => Some(slots::JSON),
+                    (View::Metadata, _) if self.output.beta => None,
+                    (View::Metadata, Media::Protobuf) => Some(slots::METADATA_PROTOBUF),
+                    (View::Metadata, Media::Cbor) => Some(slots::METADATA_CBOR),
+                    (View::Metadata, Media::Json | Media::Yaml) => Some(slots::METADATA),
+                    // Ages in it are of now.
+                    (View::Table, _) => None,
+                };
+                match slot {
+                    Some(slot) => event.encoding(slot, || self.own(name, bytes)),
+                    None => self.own_or_table(name, bytes),
                 }
             }
-            WatchItem::Initial(entry) => self.own("ADDED", entry.bytes()),
+            WatchItem::Initial(entry) => self.own_or_table("ADDED", entry.bytes()),
             WatchItem::Own { event, bytes } => {
                 let name = match event {
                     EventType::Added => "ADDED",
                     EventType::Modified => "MODIFIED",
                     EventType::Deleted => "DELETED",
                 };
-                self.own(name, &bytes)
+                self.own_or_table(name, &bytes)
             }
             WatchItem::Bookmark { revision, initial_end } => self.bookmark(revision.0, initial_end),
             WatchItem::Error(error) => {
@@ -193,42 +197,51 @@ impl Framer {
         }
     }
 
-    /// A frame that is not shared.
-    fn own(&mut self, name: &str, bytes: &Bytes) -> Result<Bytes, ApiError> {
+    fn own_or_table(&mut self, name: &str, bytes: &Bytes) -> Result<Bytes, ApiError> {
+        if self.output.view != View::Table {
+            return self.own(name, bytes);
+        }
+        let now = jiff::Timestamp::now();
+        let printer = Printer::new(&self.kind, self.include, now, self.output.meta_version());
+        let table = printer.single(bytes, std::mem::take(&mut self.with_columns))?;
+        self.plain(name, &table)
+    }
+
+    /// A frame around the object, or around its metadata.
+    fn own(&self, name: &str, bytes: &Bytes) -> Result<Bytes, ApiError> {
         match self.output.view {
-            View::Object => self.plain(name, &self.kind.present(bytes)?),
-            View::Metadata => self.plain(name, &metadata_only(bytes)),
-            View::Table => {
-                let printer = Printer::new(&self.kind, self.include, jiff::Timestamp::now());
-                let table = printer.single(bytes, std::mem::take(&mut self.with_columns))?;
-                self.plain(name, &table)
-            }
+            View::Metadata => self.plain(name, &metadata_only(bytes, self.output.meta_version())),
+            View::Object | View::Table => self.plain(name, &self.kind.present(bytes)?),
         }
     }
 
     fn bookmark(&mut self, revision: u64, initial_end: bool) -> Result<Bytes, ApiError> {
         let info = self.kind.info();
-        let mut metadata = json!({ "resourceVersion": revision.to_string() });
+        let mut metadata = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
         if initial_end {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
         let (kind, api_version) = match self.output.view {
-            View::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
-            View::Object | View::Table => (info.kind, info.api_version()),
+            View::Metadata => ("PartialObjectMetadata".to_owned(), self.output.meta_version().to_owned()),
+            View::Object | View::Table => (info.kind.to_string(), info.api_version()),
         };
-        if self.output.view == View::Table {
-            // A table without rows would lose the annotation: it travels in the row's object.
-            let object = serde_json::to_vec(&json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}))
-                .map_err(ApiError::internal)?;
-            return self.own("BOOKMARK", &object.into());
+        let object =
+            Bytes::from(format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata}}}"));
+        if self.output.view != View::Table {
+            return self.plain("BOOKMARK", &object);
         }
-        let object = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata}}}");
-        self.plain("BOOKMARK", object.as_bytes())
+        // A table without rows would lose the annotation: it travels in the row's object.
+        let include = if initial_end && self.include == Include::None { Include::Metadata } else { self.include };
+        let now = jiff::Timestamp::now();
+        let printer = Printer::new(&self.kind, include, now, self.output.meta_version());
+        let table = printer.single(&object, std::mem::take(&mut self.with_columns))?;
+        self.plain("BOOKMARK", &table)
     }
 
     fn plain(&self, name: &str, bytes: &[u8]) -> Result<Bytes, ApiError> {
         match self.output.media {
-            Media::Protobuf => protobuf_frame(name, bytes),
+            Media::Protobuf => Ok(registry::wire::watch_frame(name, &encode::protobuf(bytes)?)),
+            Media::Cbor => Ok(registry::wire::cbor_frame(name, &encode::cbor(bytes)?)),
             Media::Json | Media::Yaml => Ok(json_frame(name, bytes)),
         }
     }
@@ -242,9 +255,4 @@ fn json_frame(name: &str, bytes: &[u8]) -> Bytes {
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"}\n");
     out.into()
-}
-
-/// A length of four bytes, big end first, and a `WatchEvent` message around the object's envelope.
-fn protobuf_frame(name: &str, bytes: &[u8]) -> Result<Bytes, ApiError> {
-    Ok(registry::wire::watch_frame(name, &crate::encode::protobuf(bytes)?))
 }

@@ -1,4 +1,4 @@
-//! A watch over WebSocket: one text message an event. Upstream: `WatchServer.HandleWS`.
+//! A watch over WebSocket: one message an event, text of JSON and binary of the rest. Upstream: `WatchServer.HandleWS`.
 
 use apimachinery::ApiError;
 use bytes::Bytes;
@@ -29,7 +29,7 @@ pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// Switches protocols and sends the frames of `body` as messages.
-pub(super) fn serve<B>(server: &ApiServer, call: &Call, body: B) -> Result<Answer, ApiError>
+pub(super) fn serve<B>(server: &ApiServer, call: &Call, body: B, as_text: bool) -> Result<Answer, ApiError>
 where
     B: http_body::Body<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
 {
@@ -43,7 +43,7 @@ where
         match upgrade.await {
             Ok(upgraded) => {
                 let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
-                pump(socket, body).await;
+                pump(socket, body, as_text).await;
             }
             Err(error) => tracing::debug!(%error, "upgrade failed"),
         }
@@ -57,7 +57,7 @@ where
     Ok(answer)
 }
 
-async fn pump<S, B>(mut socket: WebSocketStream<S>, mut body: B)
+async fn pump<S, B>(mut socket: WebSocketStream<S>, mut body: B, as_text: bool)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin,
@@ -67,8 +67,13 @@ where
             frame = body.frame() => {
                 let Some(Ok(frame)) = frame else { break };
                 let Some(data) = frame.data_ref() else { continue };
-                let Ok(text) = std::str::from_utf8(data.strip_suffix(b"\n").unwrap_or(data)) else { break };
-                if socket.send(Message::text(text)).await.is_err() {
+                let message = if as_text {
+                    let Ok(text) = std::str::from_utf8(data.strip_suffix(b"\n").unwrap_or(data)) else { break };
+                    Message::text(text)
+                } else {
+                    Message::binary(data.clone())
+                };
+                if socket.send(message).await.is_err() {
                     return;
                 }
             }

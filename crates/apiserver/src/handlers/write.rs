@@ -21,10 +21,12 @@ use crate::{
 
 /// The body as JSON, and what the client wants back.
 pub(super) async fn receive(call: &mut Call, gvk: &Gvk) -> Result<(Bytes, Output), ApiError> {
-    let output = read::output(call)?;
+    let output = read::output_for(call, gvk)?;
     let media = negotiate::input(&call.parts.headers)?;
     let body = body::read(call.take_body()).await?;
-    Ok((encode::to_json(media, body, Some(gvk))?, output))
+    let json = encode::to_json(media, body, Some(gvk))?;
+    call.audit.set_request(&json);
+    Ok((json, output))
 }
 
 pub(super) async fn create(server: &ApiServer, mut call: Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
@@ -44,7 +46,7 @@ pub(super) async fn update(server: &ApiServer, mut call: Call, kind: &Arc<Kind>)
 
 pub(super) async fn patch(server: &ApiServer, mut call: Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     let options = WriteOptions::from_query(&call.query, "PatchOptions")?;
-    let output = read::output(&call)?;
+    let output = read::output_of(&call, kind)?;
     let patch = receive_patch(&mut call).await?;
     modify(server, &call, kind, UpdateKind::Object, Change::Patch(&patch), &options, output).await
 }
@@ -97,6 +99,7 @@ pub(super) async fn receive_patch(call: &mut Call) -> Result<Patch, ApiError> {
         _ => return Err(ApiError::unsupported_media_type(&TYPES)),
     };
     let bytes = body::read(call.take_body()).await?;
+    call.audit.set_request(&bytes);
     let body: Value = serde_json::from_slice(&bytes)
         .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
     Ok(Patch { kind, body })

@@ -63,7 +63,9 @@ impl Registry {
             return Ok(ListPage::last(revision, Items::Page(Vec::new().into_iter())));
         }
         let range = snapshot.range(namespace, start.as_ref());
-        if options.limit == 0 {
+        // Whoever takes any version gets it from a cache upstream, in one piece.
+        let any_version = options.resource_version.is_some_and(|version| version.0 == 0);
+        if options.limit == 0 || (any_version && options.continue_token.is_empty()) {
             return Ok(ListPage::last(revision, Items::All { range, selection: selection.clone() }));
         }
         let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);

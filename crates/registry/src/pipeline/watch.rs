@@ -85,13 +85,8 @@ impl Registry {
                 let revision = snapshot.revision();
                 (Some(snapshot), revision)
             }
-            Start::After(version) => {
-                let current = kind.table.snapshot().revision();
-                if version > current.0 {
-                    return Err(ApiError::too_large_resource_version(version, current.0));
-                }
-                (None, Revision(version))
-            }
+            // Of a version that is still to come, it tells what follows that.
+            Start::After(version) => (None, Revision(version)),
         };
         let mut stream = WatchStream {
             initial: None,
@@ -130,7 +125,8 @@ impl Start {
             (Some(true), _) => Self::Initial { bookmark: options.allow_bookmarks },
             (Some(false), None) => Self::Now,
             (Some(false) | None, Some(version)) => Self::After(version),
-            (None, None) => Self::Initial { bookmark: false },
+            // Upstream reads a watch from nowhere as a streaming list (`SetListOptionsDefaults`).
+            (None, None) => Self::Initial { bookmark: options.allow_bookmarks },
         }
     }
 }
@@ -181,6 +177,22 @@ impl WatchStream {
     }
 
     fn poll_stored(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchItem>> {
+        self.advance(Some(cx))
+    }
+
+    /// The next item if it is there already: to send several together.
+    pub fn next_ready(&mut self) -> Option<WatchItem> {
+        if self.outside.is_some() {
+            return None;
+        }
+        match self.advance(None) {
+            Poll::Ready(item) => item,
+            Poll::Pending => None,
+        }
+    }
+
+    /// Without a context nobody is woken later.
+    fn advance(&mut self, mut cx: Option<&mut Context<'_>>) -> Poll<Option<WatchItem>> {
         if let Some(error) = self.failed.pop_front() {
             return Poll::Ready(Some(WatchItem::Error(error)));
         }
@@ -195,7 +207,14 @@ impl WatchStream {
         }
         let Some(watch) = &mut self.watch else { return Poll::Ready(None) };
         loop {
-            match watch.poll_next(cx) {
+            let next = match cx.as_deref_mut() {
+                Some(cx) => watch.poll_next(cx),
+                None => match watch.try_next().transpose() {
+                    Some(next) => Poll::Ready(next),
+                    None => Poll::Pending,
+                },
+            };
+            match next {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(event)) => {
                     if let Some(item) = seen_through(&self.selection, event) {

@@ -56,11 +56,29 @@ async fn a_streaming_list_ends_with_its_bookmark() {
 }
 
 #[tokio::test]
-async fn a_compacted_version_is_an_error_in_the_stream() {
+async fn a_watch_from_a_version_to_come_waits_for_it() {
     let cluster = TestCluster::start().await.unwrap();
     let client = Client::admin(&cluster);
-    let answer = client.get("/api/v1/configmaps?watch=1&resourceVersion=99999999").await;
-    assert_eq!(answer.status, 504);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let next = cluster.server().registry().store().revision().0 + 1;
+    let url = format!("{maps}?watch=1&resourceVersion={next}");
+    let mut body = client.open("GET", &url, &[], "").await.into_body();
+    for name in ["first", "second"] {
+        client.post(maps, &json!({"metadata": {"name": name}})).await;
+    }
+    // The first is that version itself, which the client says it has seen.
+    assert_eq!(events(&mut body, 1).await[0]["object"]["metadata"]["name"], "second");
+}
+
+/// So many events, however they come together.
+async fn events(body: &mut apiserver::Body, count: usize) -> Vec<Value> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        let lines = frame.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        events.extend(lines.map(|line| serde_json::from_slice::<Value>(line).unwrap()));
+    }
+    events
 }
 
 #[tokio::test]
@@ -69,9 +87,7 @@ async fn tables_say_their_columns_once() {
     let client = Client::admin(&cluster);
     let accept = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
     let mut body = client.open("GET", "/api/v1/namespaces?watch=1", &accept, "").await.into_body();
-    for index in 0..4 {
-        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        let event: Value = serde_json::from_slice(&frame).unwrap();
+    for (index, event) in events(&mut body, 4).await.iter().enumerate() {
         assert_eq!(event["object"]["columnDefinitions"].is_array(), index == 0, "{index}");
     }
 }
@@ -84,8 +100,13 @@ async fn protobuf_frames_have_their_length() {
     let response = client.open("GET", "/api/v1/namespaces?watch=1&resourceVersion=0", &accept, "").await;
     assert_eq!(response.headers()["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
     let frame = response.into_body().frame().await.unwrap().unwrap().into_data().unwrap();
-    let length = u32::from_be_bytes(frame[..4].try_into().unwrap());
-    assert_eq!(length as usize, frame.len() - 4);
+    let (mut rest, mut count) = (&frame[..], 0);
+    while !rest.is_empty() {
+        let length = u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize;
+        rest = &rest[4 + length..];
+        count += 1;
+    }
+    assert_eq!(count, 4);
 }
 
 #[tokio::test]
