@@ -11,7 +11,7 @@ use registry::{
 };
 use serde_json::Value;
 
-const PODS: Info = Info::namespaced("", "v1", "Pod", "pods");
+pub(crate) const PODS: Info = Info::namespaced("", "v1", "Pod", "pods");
 
 struct Stored(Vec<Value>);
 
@@ -41,26 +41,83 @@ impl Stored {
     }
 }
 
+/// A request to one plugin.
+pub(crate) struct Case<'a> {
+    pub(crate) info: Info,
+    pub(crate) subresource: &'a str,
+    pub(crate) operation: Operation,
+    pub(crate) user: UserInfo,
+    pub(crate) stored: &'a [&'a str],
+    pub(crate) old: Option<Value>,
+    pub(crate) new: Option<Value>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) object: Result<Value, String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+pub(crate) fn stored(objects: &[&str]) -> Reader {
+    Reader::new(Arc::new(Stored(objects.iter().map(|text| serde_json::from_str(text).unwrap()).collect())))
+}
+
+impl<'a> Case<'a> {
+    pub(crate) fn create(info: Info, stored: &'a [&'a str], object: Value) -> Self {
+        Self {
+            info,
+            subresource: "",
+            operation: Operation::Create,
+            user: UserInfo::new("ada", ["system:authenticated"]),
+            stored,
+            old: None,
+            new: Some(object),
+        }
+    }
+
+    pub(crate) fn update(info: Info, stored: &'a [&'a str], old: Value, new: Value) -> Self {
+        Self { operation: Operation::Update, old: Some(old), ..Self::create(info, stored, new) }
+    }
+
+    pub(crate) fn run<T: registry::Object>(self, plugin: &dyn Admission) -> Outcome {
+        let verb = match self.operation {
+            Operation::Create | Operation::Connect => Verb::Create,
+            Operation::Update => Verb::Update,
+            Operation::Delete => Verb::Delete,
+        };
+        let mut cx = RequestCx::new(Arc::new(self.user), verb, jiff::Timestamp::UNIX_EPOCH, stored(self.stored));
+        let decode = |value: Value| -> T { serde_json::from_value(value).unwrap() };
+        let (mut new, old) = (self.new.map(decode), self.old.map(decode));
+        let meta = new.as_ref().or(old.as_ref()).map(|object| object.metadata().clone()).unwrap_or_default();
+        let (name, namespace) = (meta.name.unwrap_or_default(), meta.namespace.unwrap_or_default());
+        namespace.clone_into(&mut cx.namespace);
+        name.clone_into(&mut cx.name);
+        self.subresource.clone_into(&mut cx.subresource);
+        let handled = plugin.handles(&self.info, self.subresource, self.operation);
+        let mut request = AdmissionRequest {
+            object: new.as_mut().map(|object| object as &mut dyn registry::AnyObject),
+            old_object: old.as_ref().map(|object| object as &dyn registry::AnyObject),
+            ..AdmissionRequest::new(&cx, &self.info, self.operation)
+        };
+        let mut result = Ok(());
+        if handled {
+            result = plugin.mutate(&mut request).now_or_never().unwrap();
+            if result.is_ok() {
+                result = plugin.validate(&request).now_or_never().unwrap();
+            }
+        }
+        let object = match result {
+            Ok(()) => Ok(serde_json::to_value(&new).unwrap()),
+            Err(error) => Err(error.message),
+        };
+        Outcome { object, warnings: cx.take_warnings() }
+    }
+}
+
 fn run(plugin: &dyn Admission, stored: &[&str], pod: &str) -> Result<Value, String> {
-    let stored = stored.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
-    let cx = RequestCx::new(
-        Arc::new(UserInfo::new("ada", ["system:authenticated"])),
-        Verb::Create,
-        jiff::Timestamp::UNIX_EPOCH,
-        Reader::new(Arc::new(Stored(stored))),
-    );
-    let mut pod: Pod = serde_json::from_str(pod).unwrap();
-    let (name, namespace) = (pod.metadata.name.clone().unwrap(), pod.metadata.namespace.clone().unwrap_or_default());
     assert!(plugin.handles(&PODS, "", Operation::Create));
-    let mut request = AdmissionRequest {
-        namespace: &namespace,
-        name: &name,
-        object: Some(&mut pod),
-        ..AdmissionRequest::new(&cx, &PODS, Operation::Create)
-    };
-    plugin.mutate(&mut request).now_or_never().unwrap().map_err(|error| error.message)?;
-    plugin.validate(&request).now_or_never().unwrap().map_err(|error| error.message)?;
-    Ok(serde_json::to_value(&pod).unwrap())
+    Case::create(PODS, stored, serde_json::from_str(pod).unwrap()).run::<Pod>(plugin).object
 }
 
 /// The pod after the plugin has admitted its creation.
