@@ -1,0 +1,56 @@
+//! Admission webhooks: somebody outside of the process is asked before an object is written.
+//!
+//! Two plugins share everything but what they do with the answer: `MutatingAdmissionWebhook` asks one after the other
+//! and applies patches, `ValidatingAdmissionWebhook` asks all at once. Their configurations are read from the store when
+//! they have changed and at no other time; with none, a request costs two loads.
+//! Upstream counterpart: `k8s.io/apiserver/pkg/admission/plugin/webhook`.
+
+mod call;
+mod conditions;
+mod hook;
+mod mutating;
+mod review;
+mod rules;
+mod selectors;
+mod source;
+mod validating;
+
+use std::sync::Arc;
+
+use outbound::Outbound;
+use registry::{Info, admission::Admission};
+use store::Store;
+
+pub use mutating::MutatingWebhooks;
+pub use validating::ValidatingWebhooks;
+
+use source::Source;
+
+const GROUP: &str = "admissionregistration.k8s.io";
+
+/// Both plugins, over the configurations of a store: the mutating one comes last of what mutates, the validating one
+/// last but for quotas.
+pub fn plugins(store: &Store, outbound: &Outbound) -> (Arc<dyn Admission>, Arc<dyn Admission>) {
+    let source = |plural: &str| Source::new(store.resource(&format!("{plural}.{GROUP}")));
+    let mutating = MutatingWebhooks::new(source("mutatingwebhookconfigurations"), outbound.clone());
+    let validating = ValidatingWebhooks::new(source("validatingwebhookconfigurations"), outbound.clone());
+    (Arc::new(mutating), Arc::new(validating))
+}
+
+/// What decides about admission is not itself subject to webhooks, so that nobody is locked out.
+/// Upstream: `rules.IsExemptAdmissionConfigurationResource`.
+fn is_exempt(info: &Info) -> bool {
+    info.group == GROUP
+        && matches!(
+            info.kind,
+            "ValidatingWebhookConfiguration"
+                | "MutatingWebhookConfiguration"
+                | "ValidatingAdmissionPolicy"
+                | "ValidatingAdmissionPolicyBinding"
+                | "MutatingAdmissionPolicy"
+                | "MutatingAdmissionPolicyBinding"
+        )
+}
+
+#[cfg(test)]
+mod tests;
