@@ -15,6 +15,7 @@ mod runtime_class;
 mod service_account;
 mod storage_object_in_use_protection;
 mod taint_nodes_by_condition;
+pub mod webhook;
 
 use std::sync::Arc;
 

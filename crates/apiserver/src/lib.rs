@@ -31,6 +31,6 @@ pub mod version;
 
 pub use body::{Body, BoxError, RequestBody};
 pub use client::InProcess;
-pub use connect::{NodeAddress, NodeDialer, NodeStream, TlsDialer};
+pub use connect::{NodeAddress, NodeDialer, NodeStream, Services, TlsDialer};
 pub use options::ServerOptions;
 pub use server::{ApiServer, ApiServerBuilder, Document, PathHandler, Peer};

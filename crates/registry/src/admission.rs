@@ -200,6 +200,12 @@ impl<'a> AdmissionRequest<'a> {
             return crate::pipeline::scale_json(place.kind, object);
         }
         let json = object.to_json().map_err(ApiError::internal)?;
+        if matches!(declared, Some(Subresource { handler: Handler::Connect | Handler::ConnectPath, .. })) {
+            // A stream's options have no metadata.
+            let mut options: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
+            options.as_object_mut().and_then(|options| options.remove("metadata"));
+            return Ok(options);
+        }
         let json = match self.place {
             // Bodies of actions and streams are not what is stored.
             Some(place) if declared.is_none_or(|subresource| subresource.body.is_none()) => {

@@ -31,6 +31,11 @@ impl Reader {
         decode(&bytes)
     }
 
+    /// Stored JSON of an object.
+    pub fn raw(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Bytes> {
+        self.0.get(group, plural, namespace, name)
+    }
+
     pub fn exists(&self, group: &str, plural: &str, namespace: &str, name: &str) -> bool {
         self.0.get(group, plural, namespace, name).is_some()
     }

@@ -58,12 +58,12 @@ pub(crate) async fn ask(
         }
     }
     let Some(version) = hook.review else {
-        let why = "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)";
+        let why =
+            "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)";
         return Err(Failure::Calling(why.to_owned()));
     };
     let uid = uuid::Uuid::new_v4().to_string();
-    let body =
-        review::question(version, &uid, request, invocation, object, old_object).map_err(Failure::Refused)?;
+    let body = review::question(version, &uid, request, invocation, object, old_object).map_err(Failure::Refused)?;
     let client = outbound
         .client(&hook.client)
         .map_err(|error| Failure::Calling(format!("could not get REST client: {error}")))?;

@@ -51,6 +51,3 @@ fn is_exempt(info: &Info) -> bool {
                 | "MutatingAdmissionPolicyBinding"
         )
 }
-
-#[cfg(test)]
-mod tests;

@@ -118,10 +118,9 @@ impl MutatingWebhooks {
         if verdict.patch.is_empty() {
             return Ok(false);
         }
-        let patch: Value = serde_json::from_slice(&verdict.patch)
-            .ok()
-            .filter(Value::is_array)
-            .ok_or_else(|| Failure::Calling("received undecodable patch in webhook response: not a JSON patch".to_owned()))?;
+        let patch: Value = serde_json::from_slice(&verdict.patch).ok().filter(Value::is_array).ok_or_else(|| {
+            Failure::Calling("received undecodable patch in webhook response: not a JSON patch".to_owned())
+        })?;
         if patch.as_array().is_none_or(Vec::is_empty) {
             return Ok(false);
         }

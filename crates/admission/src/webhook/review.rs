@@ -7,11 +7,7 @@ use registry::{UserInfo, admission::AdmissionRequest};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::Value;
 
-use super::{
-    hook::ReviewVersion,
-    rules,
-    selectors::Invocation,
-};
+use super::{hook::ReviewVersion, rules, selectors::Invocation};
 
 const GROUP: &str = "admission.k8s.io";
 const KIND: &str = "AdmissionReview";
@@ -190,7 +186,7 @@ pub(crate) fn answer(version: ReviewVersion, uid: &str, mutating: bool, body: &[
         allowed: response["allowed"] == true,
         patch: if mutating { patch } else { Vec::new() },
         patch_type: patch_type.unwrap_or_default(),
-        result: response.get("status").or_else(|| response.get("result")).filter(|result| result.is_object()).cloned(),
+        result: response.get("status").filter(|result| result.is_object()).cloned(),
         warnings: texts(&response["warnings"]),
         audit_annotations: annotations
             .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use apimachinery::{ApiError, Gvk, Gvr, Selector, labels::Labels};
 use registry::{
-    AnyObject, Kind,
+    AnyObject, Handler, Kind,
     admission::{AdmissionRequest, Operation},
 };
 use serde_json::Value;
@@ -48,6 +48,9 @@ pub(crate) async fn invocation(hook: &Hook, request: &AdmissionRequest<'_>) -> R
 
 /// The first rule that is about the request, or about the same objects in another version.
 pub(crate) fn matched(rules: &[Rule], equivalent: bool, request: &AdmissionRequest<'_>) -> Option<Invocation> {
+    if is_effect_of_action(request) {
+        return None;
+    }
     if rules.iter().any(|rule| rule.matches(request, request.info)) {
         return Some(Invocation { resource: request.resource(), kind: request.kind(), equivalent: None });
     }
@@ -65,6 +68,13 @@ pub(crate) fn matched(rules: &[Rule], equivalent: bool, request: &AdmissionReque
         None => other.gvk.clone(),
     };
     Some(Invocation { resource: other.gvr.clone(), kind, equivalent: Some(Arc::clone(other)) })
+}
+
+/// What an action does to the object it acts on; the action itself was asked about.
+fn is_effect_of_action(request: &AdmissionRequest<'_>) -> bool {
+    let declared = request.place.map(|place| place.kind.resource.subresources()).unwrap_or_default();
+    let action = declared.iter().find(|subresource| subresource.name == request.subresource);
+    request.operation != Operation::Create && action.is_some_and(|action| action.handler == Handler::Action)
 }
 
 /// Both objects in the version in which the webhook wants them.
@@ -85,7 +95,10 @@ pub(crate) async fn objects(
 }
 
 /// Of cluster-scoped objects, only Namespaces can be left out by a namespace selector.
-pub(crate) fn in_namespace(selector: &Result<Selector, String>, request: &AdmissionRequest<'_>) -> Result<bool, ApiError> {
+pub(crate) fn in_namespace(
+    selector: &Result<Selector, String>,
+    request: &AdmissionRequest<'_>,
+) -> Result<bool, ApiError> {
     let is_namespace = rules::is_namespaces(request.info);
     if request.namespace.is_empty() && !is_namespace {
         return Ok(true);
@@ -101,9 +114,11 @@ pub(crate) fn in_namespace(selector: &Result<Selector, String>, request: &Admiss
         return Ok(matches(selector, object));
     }
     let name = if is_namespace { request.name } else { request.namespace };
-    let stored = request.cx.reader.raw("", "namespaces", "", name).ok_or_else(|| {
-        ApiError::not_found(&Gvr::new("", "v1", "namespaces"), name)
-    })?;
+    let stored = request
+        .cx
+        .reader
+        .raw("", "namespaces", "", name)
+        .ok_or_else(|| ApiError::not_found(&Gvr::new("", "v1", "namespaces"), name))?;
     let labels: Labels = match registry::scan::lookup(&stored, &["metadata", "labels"]) {
         Some(labels) => serde_json::from_slice(labels).map_err(ApiError::internal)?,
         None => Labels::new(),

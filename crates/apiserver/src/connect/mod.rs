@@ -5,6 +5,8 @@
 
 mod dial;
 mod forward;
+mod options;
+mod resolve;
 mod target;
 
 use std::sync::Arc;
@@ -14,11 +16,12 @@ use apimachinery::ApiError;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use registry::{
-    Handler, Kind, Subresource, Verb,
+    AnyObject, Handler, Kind, Subresource, Verb,
     admission::{AdmissionRequest, Operation},
 };
 
 pub use dial::{NodeAddress, NodeDialer, NodeStream, TlsDialer};
+pub use resolve::Services;
 
 use crate::{
     respond::Answer,
@@ -43,7 +46,7 @@ pub(crate) async fn serve(
         return Err(ApiError::method_not_allowed());
     }
     if subresource.handler != Handler::Log {
-        admit(server, &call, kind).await?;
+        admit(server, &call, kind, subresource).await?;
     }
     match (kind.gvr.resource.as_str(), subresource.name) {
         ("pods", "proxy") => target::pod(server, call).await,
@@ -58,9 +61,12 @@ pub(crate) async fn serve(
     }
 }
 
-async fn admit(server: &ApiServer, call: &Call, kind: &Kind) -> Result<(), ApiError> {
+async fn admit(server: &ApiServer, call: &Call, kind: &Kind, subresource: Subresource) -> Result<(), ApiError> {
     let cx = call.context(server, Verb::Create);
-    let mut request = AdmissionRequest::at(server.registry(), kind, &cx, Operation::Connect);
+    let mut options = options::of(call, subresource);
+    let object = options.as_mut().map(|options| options as &mut dyn AnyObject);
+    let mut request =
+        AdmissionRequest { object, ..AdmissionRequest::at(server.registry(), kind, &cx, Operation::Connect) };
     server.registry().admit(&mut request).await?;
     server.registry().validate_admission(&request).await
 }

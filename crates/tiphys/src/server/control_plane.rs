@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use apiserver::{ApiServer, bootstrap};
 use auth::{Authenticators, EscalationCheck, NodeAuthorizer, Rbac, ServiceAccountTokens, Union};
 use informer::Caches;
+use outbound::Outbound;
 use pki::{Authority, CertificateSpec, Kubeconfig, ServingIdentity};
 use registry::{Registry, UserInfo, auth::TokenIssuer};
 use store::{Store, StoreOptions};
@@ -57,8 +58,11 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
     let authorizer = Arc::new(Union::new(vec![nodes.clone(), rbac.clone()]));
     let escalation = Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone()));
+    let outbound = Outbound::new(Arc::new(apiserver::Services::new(&store)), outbound::Kubeconfig::default());
+    let (mutating, validating) = admission::webhook::plugins(&store, &outbound);
     let builder = admission::plugins()
         .into_iter()
+        .chain([mutating, validating])
         .fold(Registry::builder(store.clone()).admission(escalation), |builder, plugin| builder.admission(plugin));
     let registry = builder.resources(resources).build()?;
 
