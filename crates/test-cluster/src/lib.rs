@@ -13,6 +13,7 @@ use apiserver::{ApiServer, NodeDialer, bootstrap};
 use auth::{Authenticators, EscalationCheck, NodeAuthorizer, Rbac, ServiceAccountTokens, Union};
 use engine::{log::LogFactory, memory::Memory};
 use kube::config::{KubeConfigOptions, Kubeconfig as KubeKubeconfig};
+use outbound::Outbound;
 use pki::{Authority, CertificateSpec, Kubeconfig, ServingIdentity};
 use registry::{Registry, UserInfo};
 use store::{Store, StoreOptions};
@@ -69,7 +70,9 @@ impl TestCluster {
         let mut builder = Registry::builder(store.clone())
             .resources(apiserver::kinds::all(&resources::Options::default()))
             .admission(Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone())));
-        for plugin in admission::plugins() {
+        let outbound = Outbound::new(Arc::new(apiserver::Services::new(&store)), outbound::Kubeconfig::default());
+        let (mutating, validating) = admission::webhook::plugins(&store, &outbound);
+        for plugin in admission::plugins().into_iter().chain([mutating, validating]) {
             builder = builder.admission(plugin);
         }
         let registry = builder.build()?;

@@ -8,5 +8,7 @@ mod encodings;
 mod http;
 mod identity;
 mod objects;
+mod outside;
 mod streams;
 mod watching;
+mod webhooks;
