@@ -21,6 +21,50 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 
+/// A duration as Go writes it: `300ms`, `1h2m3.5s`, `0`. Upstream: `time.ParseDuration`, for times that are not negative.
+pub fn parse_go_duration(text: &str) -> Result<std::time::Duration, String> {
+    const UNITS: &[(&str, u64)] = &[
+        ("ns", 1),
+        ("us", 1_000),
+        ("µs", 1_000),
+        ("ms", 1_000_000),
+        ("s", 1_000_000_000),
+        ("m", 60_000_000_000),
+        ("h", 3_600_000_000_000),
+    ];
+    let invalid = || format!("time: invalid duration {}", crate::field::go_quote(text));
+    if text == "0" {
+        return Ok(std::time::Duration::ZERO);
+    }
+    let (mut rest, mut total) = (text, 0_u64);
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    while !rest.is_empty() {
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(|| format!("time: missing unit in duration {}", crate::field::go_quote(text)))?;
+        let (number, after) = rest.split_at(end);
+        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_end);
+        let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(invalid)?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+            return Err(invalid());
+        }
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
+        let mut part = whole.checked_mul(*scale).ok_or_else(invalid)?;
+        let mut place = *scale;
+        for digit in fraction.bytes().take(18) {
+            place /= 10;
+            part = part.checked_add(u64::from(digit - b'0') * place).ok_or_else(invalid)?;
+        }
+        total = total.checked_add(part).filter(|total| *total <= i64::MAX.unsigned_abs()).ok_or_else(invalid)?;
+        rest = after;
+    }
+    Ok(std::time::Duration::from_nanos(total))
+}
+
 /// How old something is, in the two largest units that say enough: `45s`, `5m12s`, `3h`, `12d`.
 /// Upstream: `k8s.io/apimachinery/pkg/util/duration.HumanDuration`.
 pub fn human_duration(seconds: i64) -> String {
@@ -46,6 +90,19 @@ pub fn human_duration(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn go_durations() {
+        let good = |text: &str| parse_go_duration(text).unwrap().as_millis();
+        for (text, milliseconds) in
+            [("0", 0), ("5m", 300_000), ("1h2m3.5s", 3_723_500), ("300ms", 300), (".5s", 500), ("1.s", 1000)]
+        {
+            assert_eq!(good(text), milliseconds, "{text}");
+        }
+        for text in ["", "5", "5x", "-5s", "s", ".s", "1..5s", "9999999999h", "5m "] {
+            assert!(parse_go_duration(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations() {

@@ -251,66 +251,126 @@ struct IssueToken(Arc<dyn TokenIssuer>);
 const MIN_SECONDS: i64 = 600;
 const MAX_SECONDS: i64 = 1 << 32;
 const DEFAULT_SECONDS: i64 = 3600;
+/// What the admission plugin `ServiceAccount` asks for in pods' volumes: an hour and a mark to know it by. Upstream:
+/// `WarnOnlyBoundTokenExpirationSeconds`.
+const MARKED_SECONDS: i64 = 3607;
+/// What pods get instead, so that those who do not read their token again still work. Upstream:
+/// `ExpirationExtensionSeconds`.
+const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
 
 impl Action for IssueToken {
     fn run<'a>(&'a self, call: ActionCall<'a>) -> BoxFuture<'a, Result<ActionOutcome, ApiError>> {
-        async move {
-            let mut request: TokenRequest = decode(&call, "TokenRequest", "v1")?;
-            let kind = call.registry.kind("", "v1", "serviceaccounts").ok_or_else(ApiError::path_not_found)?;
-            admit(&call, &kind, &mut request).await?;
-            let accounts = Gvr::new("", "v1", "serviceaccounts");
-            let account: ServiceAccount = call
-                .cx
-                .reader
-                .get("", "serviceaccounts", call.namespace, call.name)
-                .ok_or_else(|| ApiError::not_found(&accounts, call.name))?;
-            let spec = request.spec.get_or_insert_default();
-            let audiences = spec.audiences.get_or_insert_default();
-            if audiences.is_empty() {
-                *audiences = self.0.default_audiences();
-            }
-            let audiences = audiences.clone();
-            let seconds = *spec.expiration_seconds.get_or_insert(DEFAULT_SECONDS);
-            let path = Path::new("spec").child("expirationSeconds");
-            let invalid = |why: &str| {
-                Err(ApiError::invalid(
-                    "authentication.k8s.io",
-                    "TokenRequest",
-                    "",
-                    &Error::invalid(&path, seconds, why).into(),
-                ))
-            };
-            if seconds < MIN_SECONDS {
-                return invalid("may not specify a duration less than 10 minutes");
-            }
-            if seconds > MAX_SECONDS {
-                return invalid("may not specify a duration larger than 2^32 seconds");
-            }
-            let bound_object_ref = request.spec.as_ref().and_then(|spec| spec.bound_object_ref.as_ref());
-            let (bound_to, node) = match bound_object_ref {
-                None => (None, None),
-                Some(reference) => bound(&call, reference)?,
-            };
-            let issued = self.0.issue(TokenClaims {
-                namespace: call.namespace.to_owned(),
-                service_account: call.name.to_owned(),
-                service_account_uid: account.metadata.uid.unwrap_or_default(),
-                audiences,
-                expiration_seconds: seconds,
-                bound_to,
-                node,
-            })?;
-            request.metadata.name = Some(call.name.to_owned());
-            request.metadata.namespace = Some(call.namespace.to_owned());
-            request.metadata.creation_timestamp = Some(call.cx.time());
-            request.status = Some(TokenRequestStatus {
-                token: Some(issued.token),
-                expiration_timestamp: Some(Time(issued.expires)),
-            });
-            created(&request)
-        }
-        .boxed()
+        self.issue(call).boxed()
     }
+}
+
+impl IssueToken {
+    /// Upstream: `TokenREST.Create`.
+    async fn issue(&self, call: ActionCall<'_>) -> Result<ActionOutcome, ApiError> {
+        let mut request: TokenRequest = decode(&call, "TokenRequest", "v1")?;
+        let kind = call.registry.kind("", "v1", "serviceaccounts").ok_or_else(ApiError::path_not_found)?;
+        check_names(&call, &request)?;
+        let account: ServiceAccount = call
+            .cx
+            .reader
+            .get("", "serviceaccounts", call.namespace, call.name)
+            .ok_or_else(|| ApiError::not_found(&kind.gvr, call.name))?;
+        let uid = account.metadata.uid.unwrap_or_default();
+        let wanted = request.metadata.uid.take().unwrap_or_default();
+        if !wanted.is_empty() && wanted != uid {
+            let why = format!(
+                "the UID in the token request ({wanted}) does not match the UID of the service account ({uid})"
+            );
+            return Err(ApiError::conflict(&kind.gvr, call.name, why));
+        }
+        request.metadata.name = Some(call.name.to_owned());
+        request.metadata.namespace = Some(call.namespace.to_owned());
+        request.metadata.creation_timestamp = Some(call.cx.time());
+        request.status = None;
+        self.set_defaults(&mut request);
+        check_seconds(seconds(&request))?;
+        admit(&call, &kind, &mut request).await?;
+        // Plugins may have changed it.
+        self.set_defaults(&mut request);
+        check_seconds(seconds(&request))?;
+
+        let (bound_to, node) = match request.spec.as_ref().and_then(|spec| spec.bound_object_ref.as_ref()) {
+            None => (None, None),
+            Some(reference) => bound(&call, reference)?,
+        };
+        let policy = self.0.policy();
+        let mut asked = seconds(&request);
+        if let Some(most) = policy.max_seconds.filter(|most| *most > 0 && asked > *most) {
+            call.cx.warn(format!("requested expiration of {asked} seconds shortened to {most} seconds"));
+            asked = most;
+            request.spec.get_or_insert_default().expiration_seconds = Some(most);
+        }
+        let audiences = request.spec.as_ref().and_then(|spec| spec.audiences.clone()).unwrap_or_default();
+        let own = self.0.default_audiences();
+        let for_pod = bound_to.as_ref().is_some_and(|(kind, ..)| kind == "Pod");
+        let extended = policy.extends
+            && for_pod
+            && asked == MARKED_SECONDS
+            && audiences.len() == own.len()
+            && audiences.iter().all(|audience| own.contains(audience));
+        let issued = self.0.issue(TokenClaims {
+            namespace: call.namespace.to_owned(),
+            service_account: call.name.to_owned(),
+            service_account_uid: uid,
+            audiences,
+            expiration_seconds: if extended { EXTENDED_SECONDS } else { asked },
+            warn_after_seconds: extended.then_some(asked),
+            bound_to,
+            node,
+        })?;
+        call.cx.annotate("authentication.kubernetes.io/issued-credential-id", format!("JTI={}", issued.id));
+        let expires = call.cx.now.saturating_add(jiff::SignedDuration::from_secs(asked)).unwrap_or(issued.expires);
+        request.status =
+            Some(TokenRequestStatus { token: Some(issued.token), expiration_timestamp: Some(Time(expires)) });
+        created(&request)
+    }
+
+    fn set_defaults(&self, request: &mut TokenRequest) {
+        let spec = request.spec.get_or_insert_default();
+        spec.expiration_seconds.get_or_insert(DEFAULT_SECONDS);
+        let audiences = spec.audiences.get_or_insert_default();
+        if audiences.is_empty() {
+            *audiences = self.0.default_audiences();
+        }
+    }
+}
+
+fn seconds(request: &TokenRequest) -> i64 {
+    request.spec.as_ref().and_then(|spec| spec.expiration_seconds).unwrap_or(DEFAULT_SECONDS)
+}
+
+const AUTHENTICATION: &str = "authentication.k8s.io";
+
+/// The body may leave out what the URL says, but not say another.
+fn check_names(call: &ActionCall<'_>, request: &TokenRequest) -> Result<(), ApiError> {
+    let path = Path::new("metadata");
+    for (field, said, own) in [
+        ("name", request.metadata.name.as_deref().unwrap_or_default(), call.name),
+        ("namespace", request.metadata.namespace.as_deref().unwrap_or_default(), call.namespace),
+    ] {
+        if !said.is_empty() && said != own {
+            let why = format!("must match the service account {field} if specified");
+            let error = Error::invalid(&path.child(field), said, why);
+            return Err(ApiError::invalid(AUTHENTICATION, "TokenRequest", call.name, &error.into()));
+        }
+    }
+    Ok(())
+}
+
+/// Upstream: `ValidateTokenRequest`.
+fn check_seconds(seconds: i64) -> Result<(), ApiError> {
+    let why = match seconds {
+        ..MIN_SECONDS => "may not specify a duration less than 10 minutes",
+        MIN_SECONDS..=MAX_SECONDS => return Ok(()),
+        _ => "may not specify a duration larger than 2^32 seconds",
+    };
+    let path = Path::new("spec").child("expirationSeconds");
+    Err(ApiError::invalid(AUTHENTICATION, "TokenRequest", "", &Error::invalid(&path, seconds, why).into()))
 }
 
 type Bound = (Option<(String, String, String)>, Option<(String, String)>);
@@ -321,8 +381,9 @@ fn bound(call: &ActionCall<'_>, reference: &api::authentication::v1::BoundObject
     let reader = &call.cx.reader;
     let missing = |plural: &str| ApiError::not_found(&Gvr::new("", "v1", plural), name);
     let mut node = None;
+    let core = !reference.api_version.as_deref().unwrap_or_default().contains('/');
     let uid = match kind {
-        "Pod" => {
+        "Pod" if core => {
             let pod: Pod = reader.get("", "pods", call.namespace, name).ok_or_else(|| missing("pods"))?;
             let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or_default();
             if account != call.name {
@@ -332,25 +393,31 @@ fn bound(call: &ActionCall<'_>, reference: &api::authentication::v1::BoundObject
                 )));
             }
             if let Some(name) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
+                // A node that is not there yet is only named.
                 let uid = reader.get::<Node>("", "nodes", "", &name).and_then(|node| node.metadata.uid);
                 node = Some((name, uid.unwrap_or_default()));
             }
             pod.metadata.uid
         }
-        "Secret" => {
+        "Secret" if core => {
             reader.get::<Secret>("", "secrets", call.namespace, name).ok_or_else(|| missing("secrets"))?.metadata.uid
         }
-        "Node" => reader.get::<Node>("", "nodes", "", name).ok_or_else(|| missing("nodes"))?.metadata.uid,
+        "Node" if core => reader.get::<Node>("", "nodes", "", name).ok_or_else(|| missing("nodes"))?.metadata.uid,
         other => {
-            return Err(ApiError::bad_request(format!("cannot bind token to object of type {other}")));
+            let version = reference.api_version.as_deref().unwrap_or_default();
+            let kind = if version.contains('/') {
+                format!("{version}, Kind={other}")
+            } else {
+                format!("/{version}, Kind={other}")
+            };
+            return Err(ApiError::bad_request(format!("cannot bind token to object of type {kind}")));
         }
     }
     .unwrap_or_default();
     let wanted = reference.uid.as_deref().unwrap_or_default();
     if !wanted.is_empty() && wanted != uid {
-        let plural = format!("{}s", kind.to_lowercase());
         return Err(ApiError::conflict(
-            &Gvr::new("", "v1", &plural),
+            &Gvr::new("", "v1", kind),
             name,
             format!(
                 "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -65,7 +65,6 @@ pub(crate) struct Inner {
     pub(crate) ready: AtomicBool,
     pub(crate) shutdown: CancellationToken,
     pub(crate) supervisor: Supervisor,
-    pub(crate) anonymous: bool,
     pub(crate) options: ServerOptions,
     /// The timer of all watches.
     pub(crate) pace: Pace,
@@ -98,7 +97,6 @@ pub struct ApiServerBuilder {
     actions: HashMap<(String, String, String), Arc<dyn Action>>,
     dialer: Option<Arc<dyn NodeDialer>>,
     paths: HashMap<String, Arc<dyn PathHandler>>,
-    anonymous: bool,
     supervisor: Supervisor,
     options: ServerOptions,
 }
@@ -110,8 +108,6 @@ pub struct Peer {
     pub certificates: Arc<Vec<Vec<u8>>>,
     /// Set for callers inside the process, who need not prove who they are.
     pub identity: Option<Arc<UserInfo>>,
-    /// Who the certificates were found to belong to. They do not change while the connection lasts.
-    pub(crate) known: Arc<OnceLock<Arc<UserInfo>>>,
 }
 
 /// One request on its way through the filters.
@@ -165,13 +161,6 @@ impl ApiServerBuilder {
         self
     }
 
-    /// Whether requests without credentials go on as `system:anonymous`. Upstream's default is yes.
-    #[must_use]
-    pub fn anonymous(mut self, allowed: bool) -> Self {
-        self.anonymous = allowed;
-        self
-    }
-
     #[must_use]
     pub fn options(mut self, options: ServerOptions) -> Self {
         self.options = options;
@@ -204,7 +193,6 @@ impl ApiServerBuilder {
                 ready: AtomicBool::new(false),
                 shutdown: CancellationToken::new(),
                 supervisor: self.supervisor,
-                anonymous: self.anonymous,
                 options: self.options,
                 pace,
             }),
@@ -259,7 +247,6 @@ impl ApiServer {
             actions: HashMap::new(),
             dialer: None,
             paths: HashMap::new(),
-            anonymous: true,
             supervisor: supervisor.clone(),
             options: ServerOptions::default(),
         }
@@ -323,8 +310,13 @@ impl ApiServer {
             Err(error) => return (respond::error(&error), None),
         };
         let labels = self.labels(&info);
-        let user = match filters::identify(self, &parts.headers, &peer).await {
-            Ok(user) => user,
+        let user = match filters::identify(self, &parts.headers, &info, &peer).await {
+            Ok(identity) => {
+                if let Some((requestor, constraint)) = &identity.requestor {
+                    tracing::debug!(requestor = requestor.name, user = identity.user.name, constraint, "impersonation");
+                }
+                identity.user
+            }
             Err(error) => return (respond::error(&error), labels),
         };
         let _place = match self.place(&info, &peer, &user).await {

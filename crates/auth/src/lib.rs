@@ -7,10 +7,17 @@
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
+mod cache;
 mod follow;
+pub mod jose;
+mod reload;
 pub mod service_account;
 
-pub use authn::{Authenticators, CertificateAuthenticator};
+pub use authn::{
+    Anonymous, AuthenticationOptions, Authenticators, BootstrapTokens, CachedTokens, RequestHeaderOptions,
+    TokenAuthenticator, TokenFile,
+};
 pub use authz::{EscalationCheck, NodeAuthorizer, Rbac, Union};
 pub use follow::follow;
-pub use service_account::{ServiceAccountTokens, TokenError};
+pub use reload::watch_file;
+pub use service_account::{ServiceAccountTokens, TokenError, TokenSettings};

@@ -6,13 +6,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use x509_parser::pem::Pem;
 
-use crate::{PkiError, files};
+use crate::{
+    PkiError, files,
+    sign::{self, Content, Request},
+};
 
 /// How long an authority lasts.
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -32,13 +32,24 @@ pub enum Usage {
     Both,
 }
 
+impl Usage {
+    /// As signing requests spell it.
+    const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Server => &["digital signature", "key encipherment", "server auth"],
+            Self::Client => &["digital signature", "key encipherment", "client auth"],
+            Self::Both => &["digital signature", "key encipherment", "server auth", "client auth"],
+        }
+    }
+}
+
 /// What a certificate says.
 #[derive(Clone, Debug)]
 pub struct CertificateSpec {
     /// Common name: the user's name in a client certificate.
     pub common_name: String,
-    /// Organization: the user's group. One is all that the cluster's own certificates need.
-    pub organization: Option<String>,
+    /// Organizations: the user's groups.
+    pub organizations: Vec<String>,
     /// DNS names of the server.
     pub dns_names: Vec<String>,
     /// Addresses of the server.
@@ -52,7 +63,7 @@ impl CertificateSpec {
     pub fn client(user: &str, group: Option<&str>) -> Self {
         Self {
             common_name: user.to_owned(),
-            organization: group.map(str::to_owned),
+            organizations: group.map(str::to_owned).into_iter().collect(),
             dns_names: Vec::new(),
             addresses: Vec::new(),
             usage: Usage::Client,
@@ -61,28 +72,7 @@ impl CertificateSpec {
 
     /// A server's certificate.
     pub fn server(name: &str, dns_names: Vec<String>, addresses: Vec<IpAddr>) -> Self {
-        Self { common_name: name.to_owned(), organization: None, dns_names, addresses, usage: Usage::Server }
-    }
-
-    fn params(&self) -> Result<CertificateParams, rcgen::Error> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        if let Some(organization) = &self.organization {
-            params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
-        }
-        params.distinguished_name.push(DnType::CommonName, self.common_name.as_str());
-        for name in &self.dns_names {
-            params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
-        }
-        params.subject_alt_names.extend(self.addresses.iter().copied().map(SanType::IpAddress));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-        params.extended_key_usages = match self.usage {
-            Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
-            Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-            Usage::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
-        };
-        set_validity(&mut params, LEAF_LIFETIME);
-        Ok(params)
+        Self { common_name: name.to_owned(), organizations: Vec::new(), dns_names, addresses, usage: Usage::Server }
     }
 }
 
@@ -154,25 +144,20 @@ impl Authority {
     pub fn issue(&self, name: &str, spec: &CertificateSpec) -> Result<(String, String), PkiError> {
         let failed = |source| PkiError::Certificate { name: name.to_owned(), source };
         let key = KeyPair::generate().map_err(failed)?;
-        let issuer = Issuer::from_ca_cert_pem(&self.certificate, &self.key).map_err(failed)?;
-        let certificate = spec.params().map_err(failed)?.signed_by(&key, &issuer).map_err(failed)?;
-        Ok((certificate.pem(), key.serialize_pem()))
+        let content = Content::of_spec(spec, &key);
+        let certificate = self.certify(&content, spec.usage.names(), LEAF_LIFETIME)?;
+        Ok((certificate, key.serialize_pem()))
     }
 
-    /// Signs a request (PEM) for at most `lifetime`, with its own subject and names, for what `usage` says.
-    pub fn sign_request(&self, request: &str, usage: Usage, lifetime: Duration) -> Result<String, PkiError> {
-        let failed = |source| PkiError::Certificate { name: "of a signing request".to_owned(), source };
-        let mut request = CertificateSigningRequestParams::from_pem(request).map_err(failed)?;
-        request.params.is_ca = IsCa::ExplicitNoCa;
-        request.params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-        request.params.extended_key_usages = match usage {
-            Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
-            Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-            Usage::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
-        };
-        set_validity(&mut request.params, lifetime.min(LEAF_LIFETIME));
-        let issuer = Issuer::from_ca_cert_pem(&self.certificate, &self.key).map_err(failed)?;
-        Ok(request.signed_by(&issuer).map_err(failed)?.pem())
+    /// Signs a request (PEM) for `lifetime`, with its own subject, key and names, all of them as they are, and for the
+    /// usages that are said, as signing requests spell them (`client auth`). The request's own signature is checked;
+    /// whether it may say what it says is the caller's to decide. Never beyond the authority's own end.
+    pub fn sign_request(&self, request: &str, usages: &[&str], lifetime: Duration) -> Result<String, PkiError> {
+        self.certify(&Request::parse(request)?.content()?, usages, lifetime)
+    }
+
+    fn certify(&self, content: &Content, usages: &[&str], lifetime: Duration) -> Result<String, PkiError> {
+        sign::certificate(content, usages, lifetime, &self.certificate, &self.key, SystemTime::now())
     }
 
     fn is_current(&self, certificate: &str, spec: &CertificateSpec) -> bool {
@@ -226,7 +211,7 @@ impl Names {
     fn wanted(spec: &CertificateSpec) -> Self {
         Self {
             common_name: spec.common_name.clone(),
-            organizations: spec.organization.iter().cloned().collect(),
+            organizations: spec.organizations.clone(),
             alternatives: spec
                 .dns_names
                 .iter()
@@ -266,6 +251,52 @@ mod tests {
         std::fs::remove_file(directory.path().join("ca.key")).unwrap();
         let other = Authority::open(directory.path(), "ca", "kubernetes").unwrap();
         assert_ne!(other.ensure("web", &web("b.example")).unwrap(), second, "another authority signs anew");
+    }
+
+    #[test]
+    fn every_group_of_a_name_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::open(directory.path(), "ca", "kubernetes").unwrap();
+        let mut spec = CertificateSpec::client("ada", None);
+        spec.organizations = vec!["system:masters".to_owned(), "dev".to_owned(), "ops".to_owned()];
+        let (certificate, _) = authority.issue("x", &spec).unwrap();
+        let leaf = first_pem(&certificate).unwrap();
+        let leaf = leaf.parse_x509().unwrap();
+        let organizations: Vec<_> = leaf.subject().iter_organization().map(|name| name.as_str().unwrap()).collect();
+        assert_eq!(organizations, ["system:masters", "dev", "ops"]);
+        assert!(authority.is_current(&certificate, &spec));
+        assert!(leaf.extended_key_usage().unwrap().unwrap().value.client_auth);
+        let usage = leaf.key_usage().unwrap().unwrap().value;
+        assert!(usage.digital_signature() && usage.key_encipherment() && !usage.key_cert_sign());
+    }
+
+    /// Made with `openssl req -new -subj /O=system:masters/O=dev/CN=ada -addext subjectAltName=DNS:a.example,IP:10.0.0.1`
+    #[test]
+    fn a_request_keeps_its_name_and_gives_no_authority() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::open(directory.path(), "ca", "kubernetes").unwrap();
+        let request = include_str!("testdata/two-groups.csr");
+        let signed = authority.sign_request(request, &["digital signature", "client auth"], LEAF_LIFETIME).unwrap();
+        let leaf = first_pem(&signed).unwrap();
+        let leaf = leaf.parse_x509().unwrap();
+        let names = Names::of(&leaf);
+        assert_eq!(names.organizations, ["system:masters", "dev"]);
+        assert_eq!(names.common_name, "ada");
+        assert!(names.alternatives.contains("a.example") && names.alternatives.contains("10.0.0.1"));
+        assert!(!leaf.is_ca());
+        let ca = first_pem(authority.certificate()).unwrap();
+        assert!(leaf.verify_signature(Some(ca.parse_x509().unwrap().public_key())).is_ok());
+        // One character of the name changed: the request's own signature no longer fits.
+        let body: String = request.lines().filter(|line| !line.starts_with('-')).collect();
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let mut der = STANDARD.decode(body).unwrap();
+        let at = der.windows(3).position(|window| window == b"ada").unwrap();
+        der[at] = b'e';
+        let forged = format!(
+            "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
+            STANDARD.encode(der)
+        );
+        assert!(authority.sign_request(&forged, &["client auth"], LEAF_LIFETIME).is_err());
     }
 
     #[test]

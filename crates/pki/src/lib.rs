@@ -4,15 +4,18 @@
 //! `sa.key`. Upstream counterpart: `cmd/kubeadm/app/phases/certs`.
 
 mod authority;
+mod clients;
 mod error;
 mod files;
 mod identity;
 mod kubeconfig;
+mod sign;
 mod tls;
 
 pub use authority::{Authority, CertificateSpec, Usage};
+pub use clients::ClientAuthorities;
 pub use error::PkiError;
 pub use files::{read_or_create_secret, write_secret};
 pub use identity::{ServingIdentity, signing_key};
 pub use kubeconfig::Kubeconfig;
-pub use tls::{client_identity, server_config, serving_key, trust_roots};
+pub use tls::{client_identity, server_config, server_config_for_any_client, serving_key, trust_roots};

@@ -73,3 +73,15 @@ pub fn server_config(
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
+
+/// As [`server_config`], for a server that finds out at each request who a client is: any certificate is taken whose key
+/// the client holds. Use it only together with [`crate::ClientAuthorities`].
+pub fn server_config_for_any_client(identity: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, PkiError> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|source| PkiError::Tls { name: "the server".to_owned(), source })?
+        .with_client_cert_verifier(crate::clients::AnyClient::new())
+        .with_cert_resolver(identity);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}

@@ -14,6 +14,8 @@ use crate::request::UserInfo;
 /// What a request presents to prove who it comes from.
 pub struct Credentials<'a> {
     pub headers: &'a http::HeaderMap,
+    /// Of the URL, decoded: some paths may be open to those who present nothing.
+    pub path: &'a str,
     /// DER of the client's certificate chain, leaf first, as far as TLS has verified it against the client CA.
     pub peer_certificates: &'a [Vec<u8>],
 }
@@ -137,6 +139,20 @@ pub trait TokenIssuer: Send + Sync {
 
     /// Audience of the API server itself, which a request that names none gets.
     fn default_audiences(&self) -> Vec<String>;
+
+    /// What the cluster's settings say about tokens.
+    fn policy(&self) -> TokenPolicy {
+        TokenPolicy::default()
+    }
+}
+
+/// Settings of whoever makes tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenPolicy {
+    /// Longest life, in seconds; a request for more gets this much and a warning.
+    pub max_seconds: Option<i64>,
+    /// Whether a pod's token of an hour holds for a year, with a mark in the audit log when it is older than asked for.
+    pub extends: bool,
 }
 
 /// What a service account token says.
@@ -147,6 +163,8 @@ pub struct TokenClaims {
     pub service_account_uid: String,
     pub audiences: Vec<String>,
     pub expiration_seconds: i64,
+    /// After so many seconds its use is noted.
+    pub warn_after_seconds: Option<i64>,
     /// (kind, name, uid) of the Pod, Secret or Node the token is bound to.
     pub bound_to: Option<(String, String, String)>,
     /// (name, uid) of the node the bound pod runs on.
@@ -157,4 +175,6 @@ pub struct TokenClaims {
 pub struct IssuedToken {
     pub token: String,
     pub expires: jiff::Timestamp,
+    /// Stands for the token in audit logs.
+    pub id: String,
 }

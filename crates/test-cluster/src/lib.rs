@@ -10,12 +10,15 @@ use std::{
 
 use anyhow::Context as _;
 use apiserver::{ApiServer, NodeDialer, bootstrap};
-use auth::{Authenticators, EscalationCheck, NodeAuthorizer, Rbac, ServiceAccountTokens, Union};
+use auth::{
+    AuthenticationOptions, Authenticators, BootstrapTokens, EscalationCheck, NodeAuthorizer, Rbac,
+    ServiceAccountTokens, TokenSettings, Union,
+};
 use engine::{log::LogFactory, memory::Memory};
 use kube::config::{KubeConfigOptions, Kubeconfig as KubeKubeconfig};
 use outbound::Outbound;
-use pki::{Authority, CertificateSpec, Kubeconfig, ServingIdentity};
-use registry::{Registry, UserInfo};
+use pki::{Authority, CertificateSpec, ClientAuthorities, Kubeconfig, ServingIdentity};
+use registry::{Registry, UserInfo, auth::TokenIssuer as _};
 use store::{Store, StoreOptions};
 use supervisor::Supervisor;
 use tempfile::TempDir;
@@ -80,16 +83,17 @@ impl TestCluster {
         let authority = Authority::open(directory.path(), "ca", "kubernetes-ca")?;
         let (signing_key, _) = pki::signing_key(directory.path())?;
         let issuer = "https://kubernetes.default.svc.cluster.local";
-        let tokens =
-            Arc::new(ServiceAccountTokens::new(&signing_key, issuer, vec![issuer.to_owned()], registry.reader())?);
-        let mut server = ApiServer::builder(
-            registry.clone(),
-            Arc::new(Authenticators::new(vec![tokens.clone()])),
-            authorizer,
-            &supervisor,
-        )
-        .token_discovery(&tokens.discovery(&format!("{issuer}/openid/v1/jwks")), &tokens.key_set())
-        .token_issuer(tokens);
+        let settings = TokenSettings { signing_key, issuers: vec![issuer.to_owned()], ..TokenSettings::default() };
+        let tokens = Arc::new(ServiceAccountTokens::new(settings, registry.reader())?);
+        let authenticators = Authenticators::new(AuthenticationOptions {
+            client_authorities: Some(ClientAuthorities::new(authority.certificate())?),
+            tokens: vec![tokens.clone(), Arc::new(BootstrapTokens::new(registry.reader()))],
+            audiences: tokens.default_audiences(),
+            ..AuthenticationOptions::default()
+        });
+        let mut server = ApiServer::builder(registry.clone(), Arc::new(authenticators), authorizer, &supervisor)
+            .token_discovery(&tokens.discovery(&format!("{issuer}/openid/v1/jwks")), &tokens.key_set())
+            .token_issuer(tokens);
         if let Some(dialer) = options.node_dialer {
             server = server.node_dialer(dialer);
         }
@@ -114,7 +118,7 @@ impl TestCluster {
         let serving = CertificateSpec::server("kube-apiserver", vec!["localhost".to_owned()], vec![address.ip()]);
         let (certificate, key) = authority.ensure("apiserver", &serving)?;
         let identity = ServingIdentity::new(&certificate, &key)?;
-        let tls = pki::server_config(identity, Some(authority.certificate()))?;
+        let tls = pki::server_config_for_any_client(identity)?;
         server.serve(&supervisor, listener, Arc::new(tls));
         server.set_ready();
         let admin =

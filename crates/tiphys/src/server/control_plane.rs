@@ -9,20 +9,18 @@ use std::{
 
 use anyhow::Context as _;
 use apiserver::{ApiServer, bootstrap};
-use auth::{Authenticators, EscalationCheck, NodeAuthorizer, Rbac, ServiceAccountTokens, Union};
+use auth::{EscalationCheck, NodeAuthorizer, Rbac, Union};
 use informer::Caches;
 use outbound::Outbound;
 use pki::{Authority, CertificateSpec, Kubeconfig, ServingIdentity};
-use registry::{Registry, UserInfo, auth::TokenIssuer};
+use registry::{Registry, UserInfo};
 use store::{Store, StoreOptions};
 use supervisor::Supervisor;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use super::Settings;
+use super::{Settings, access};
 
-/// What tokens say who made them.
-const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// How often certificates are looked at; they are renewed long before they end.
 const RENEWAL: Duration = Duration::from_secs(12 * 3600);
 
@@ -44,7 +42,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let spec = serving_certificate(settings)?;
     let (certificate, key) = authority.ensure("apiserver", &spec)?;
     let identity = ServingIdentity::new(&certificate, &key)?;
-    let tls = pki::server_config(identity.clone(), Some(authority.certificate()))?;
+    let tls = pki::server_config_for_any_client(identity.clone())?;
 
     let path = layout.store();
     let store =
@@ -66,20 +64,16 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
         .fold(Registry::builder(store.clone()).admission(escalation), |builder, plugin| builder.admission(plugin));
     let registry = builder.resources(resources).build()?;
 
-    let (signing_key, _) = pki::signing_key(&layout.pki())?;
-    let audiences = vec![ISSUER.to_owned()];
-    let tokens = Arc::new(ServiceAccountTokens::new(&signing_key, ISSUER, audiences, registry.reader())?);
+    let authentication =
+        access::authentication(&settings.arguments.access, &layout.pki(), &authority, &registry, supervisor)?;
     let dialer = Arc::new(super::node::Dialer::default());
-    let server = ApiServer::builder(
-        registry.clone(),
-        Arc::new(Authenticators::new(vec![tokens.clone()])),
-        authorizer,
-        supervisor,
-    )
-    .token_discovery(&tokens.discovery(&format!("{ISSUER}/openid/v1/jwks")), &tokens.key_set())
-    .token_issuer(tokens.clone() as Arc<dyn TokenIssuer>)
-    .node_dialer(dialer.clone())
-    .build()?;
+    let builder = ApiServer::builder(registry.clone(), authentication.authenticators.clone(), authorizer, supervisor);
+    let documents = authentication.documents().into_iter();
+    let server = documents
+        .fold(builder, |builder, (path, document)| builder.path(path, document))
+        .token_issuer(authentication.tokens.clone())
+        .node_dialer(dialer.clone())
+        .build()?;
 
     bootstrap::namespaces(&registry).await?;
     auth::bootstrap::ensure(&registry, auth::bootstrap::policy()).await?;

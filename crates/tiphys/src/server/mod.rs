@@ -3,6 +3,7 @@
 //! The order of starting is the order of needs: keys, store, API, then everybody who is a client of the API. Nothing
 //! sleeps until "it should be up by now": each step is awaited.
 
+mod access;
 mod address;
 mod control_plane;
 pub(crate) mod lock;
@@ -59,6 +60,8 @@ pub(crate) struct Arguments {
     /// Run only the control plane, no node
     #[arg(long)]
     disable_agent: bool,
+    #[command(flatten)]
+    access: access::AccessFlags,
 }
 
 /// What all parts of the server are told.

@@ -1,0 +1,194 @@
+//! Who may come in and what they may do: from flags to the authenticators and authorizers of the API server.
+
+mod flags;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use apiserver::PathHandler;
+use auth::{
+    Anonymous, AuthenticationOptions, Authenticators, BootstrapTokens, RequestHeaderOptions, ServiceAccountTokens,
+    TokenAuthenticator, TokenFile, TokenSettings,
+};
+use bytes::Bytes;
+use pki::{Authority, ClientAuthorities};
+use registry::{Registry, auth::TokenIssuer as _};
+use supervisor::Supervisor;
+
+pub(crate) use flags::AccessFlags;
+
+/// What tokens say who made them, unless a flag says otherwise.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// The name that the API server's own requests to extension servers are made under.
+const PROXY_NAME: &str = "front-proxy-client";
+
+/// The parts that say who comes.
+pub(super) struct Authentication {
+    pub(super) authenticators: Arc<Authenticators>,
+    pub(super) tokens: Arc<ServiceAccountTokens>,
+    /// Where the keys of tokens are to be had.
+    pub(super) jwks_uri: String,
+}
+
+/// Serves what tokens can be checked with, as it is at the moment.
+struct KeyDocuments {
+    tokens: Arc<ServiceAccountTokens>,
+    jwks_uri: String,
+    kind: Document,
+}
+
+#[derive(Clone, Copy)]
+enum Document {
+    Discovery,
+    Keys,
+}
+
+impl PathHandler for KeyDocuments {
+    fn get(&self) -> Result<(&'static str, Bytes), apimachinery::ApiError> {
+        let (kind, value) = match self.kind {
+            Document::Discovery => ("application/json", self.tokens.discovery(&self.jwks_uri)),
+            Document::Keys => ("application/jwk-set+json", self.tokens.key_set()),
+        };
+        Ok((kind, value.to_string().into()))
+    }
+}
+
+impl Authentication {
+    /// What is served of the keys: path and handler.
+    pub(super) fn documents(&self) -> [(&'static str, Arc<dyn PathHandler>); 2] {
+        let document = |kind| -> Arc<dyn PathHandler> {
+            Arc::new(KeyDocuments { tokens: self.tokens.clone(), jwks_uri: self.jwks_uri.clone(), kind })
+        };
+        [
+            ("/.well-known/openid-configuration", document(Document::Discovery)),
+            ("/openid/v1/jwks", document(Document::Keys)),
+        ]
+    }
+}
+
+/// Everything that says who comes. Files of authorities are followed while the server runs.
+pub(super) fn authentication(
+    flags: &AccessFlags,
+    pki_directory: &Path,
+    authority: &Authority,
+    registry: &Registry,
+    supervisor: &Supervisor,
+) -> anyhow::Result<Authentication> {
+    let tokens = Arc::new(service_account_tokens(flags, pki_directory, registry)?);
+    tokens.note_uses(auth::service_account::LegacyUses::start(registry, supervisor));
+    let client_authorities = match &flags.client_ca_file {
+        Some(path) => authorities(path, "--client-ca-file", supervisor)?,
+        None => {
+            let bundle = pki_directory.join("ca.crt");
+            follow_authorities(ClientAuthorities::new(authority.certificate())?, &bundle, supervisor)
+        }
+    };
+    let mut kinds: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
+    if let Some(path) = &flags.token_auth_file {
+        kinds.push(Arc::new(TokenFile::read(path)?));
+    }
+    kinds.push(tokens.clone());
+    if flags.enable_bootstrap_token_auth {
+        kinds.push(Arc::new(BootstrapTokens::new(registry.reader())));
+    }
+    let options = AuthenticationOptions {
+        client_authorities: Some(client_authorities),
+        request_header: Some(request_header(flags, pki_directory, supervisor)?),
+        tokens: kinds,
+        audiences: tokens.default_audiences(),
+        anonymous: Anonymous::everywhere(flags.anonymous_auth),
+    };
+    let jwks_uri = flags
+        .service_account_jwks_uri
+        .clone()
+        .unwrap_or_else(|| format!("{}/openid/v1/jwks", tokens.issuer().trim_end_matches('/')));
+    Ok(Authentication { authenticators: Arc::new(Authenticators::new(options)), tokens, jwks_uri })
+}
+
+fn service_account_tokens(
+    flags: &AccessFlags,
+    pki_directory: &Path,
+    registry: &Registry,
+) -> anyhow::Result<ServiceAccountTokens> {
+    let signing_key = match &flags.service_account_signing_key_file {
+        Some(path) => read(path, "--service-account-signing-key-file")?,
+        None => pki::signing_key(pki_directory)?.0,
+    };
+    let verification_keys = flags.service_account_key_files.iter();
+    let verification_keys =
+        verification_keys.map(|path| read(path, "--service-account-key-file")).collect::<anyhow::Result<_>>()?;
+    let issuers = match flags.service_account_issuers.as_slice() {
+        [] => vec![ISSUER.to_owned()],
+        given => given.to_vec(),
+    };
+    let longest = flags.service_account_max_token_expiration;
+    anyhow::ensure!(
+        longest.is_zero() || (3600..=1 << 32).contains(&longest.as_secs()),
+        "the service-account-max-token-expiration must be between 1 hour and 2^32 seconds"
+    );
+    let settings = TokenSettings {
+        signing_key,
+        verification_keys,
+        issuers,
+        audiences: flags.api_audiences.clone(),
+        max_expiration: (!longest.is_zero()).then(|| longest.try_into()).transpose()?,
+        extend_expiration: flags.service_account_extend_token_expiration,
+    };
+    Ok(ServiceAccountTokens::new(settings, registry.reader())?)
+}
+
+/// The proxy in front that is believed: the API server's own, towards extension servers, unless flags say another.
+fn request_header(
+    flags: &AccessFlags,
+    pki_directory: &Path,
+    supervisor: &Supervisor,
+) -> anyhow::Result<RequestHeaderOptions> {
+    let mut options = match &flags.requestheader_client_ca_file {
+        Some(path) => {
+            let mut options =
+                RequestHeaderOptions::new(authorities(path, "--requestheader-client-ca-file", supervisor)?);
+            options.allowed_names.clone_from(&flags.requestheader_allowed_names);
+            options
+        }
+        None => {
+            let authority = Authority::open(pki_directory, "front-proxy-ca", "front-proxy-ca")?;
+            let mut options = RequestHeaderOptions::new(ClientAuthorities::new(authority.certificate())?);
+            options.allowed_names = vec![PROXY_NAME.to_owned()];
+            options
+        }
+    };
+    for (given, wanted) in [
+        (&flags.requestheader_username_headers, &mut options.username_headers),
+        (&flags.requestheader_uid_headers, &mut options.uid_headers),
+        (&flags.requestheader_group_headers, &mut options.group_headers),
+        (&flags.requestheader_extra_headers_prefix, &mut options.extra_header_prefixes),
+    ] {
+        if !given.is_empty() {
+            wanted.clone_from(given);
+        }
+    }
+    Ok(options)
+}
+
+/// A bundle of a file, followed from now on.
+fn authorities(path: &Path, flag: &str, supervisor: &Supervisor) -> anyhow::Result<Arc<ClientAuthorities>> {
+    let bundle = ClientAuthorities::new(&read(path, flag)?).with_context(|| format!("{flag} {}", path.display()))?;
+    Ok(follow_authorities(bundle, path, supervisor))
+}
+
+fn follow_authorities(bundle: Arc<ClientAuthorities>, path: &Path, supervisor: &Supervisor) -> Arc<ClientAuthorities> {
+    let changed = bundle.clone();
+    auth::watch_file(path.to_owned(), bundle.pem(), supervisor, move |text| {
+        changed.replace(text).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+    });
+    bundle
+}
+
+fn read(path: &Path, flag: &str) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("{flag} {}", path.display()))
+}
+
+/// For flags: a duration as Go writes it.
+fn go_duration(text: &str) -> Result<Duration, String> {
+    apimachinery::time::parse_go_duration(text)
+}
