@@ -173,8 +173,11 @@ pub(crate) fn assert_clean(directory: &Path) {
 /// The root of the test's control groups must be empty by now: `rmdir` is the proof.
 fn remove_cgroups(directory: &Path) {
     let name = cgroup_root(directory);
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").expect("cgroups").flatten() {
-        let path = hierarchy.path().join(name.trim_start_matches('/'));
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(root).expect("cgroups").flatten().map(|entry| entry.path());
+    // Version 1 has a directory for each hierarchy, version 2 is one itself.
+    for hierarchy in hierarchies.filter(|path| path.is_dir()).chain([root.to_owned()]) {
+        let path = hierarchy.join(name.trim_start_matches('/'));
         match std::fs::remove_dir(&path) {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
