@@ -145,7 +145,7 @@ impl Store {
             };
             let manifest = serde_json::to_vec(&manifest).map_err(|e| Error::document("manifest", e))?;
             let names = chosen_names(names, &entry.repo_tags.unwrap_or_default())?;
-            images.push(ingest.commit(Commit { manifest, config, names, repo_digests: Vec::new() })?);
+            images.push(ingest.commit(Commit { manifest, config, names, repo_digests: Vec::new(), pinned: true })?);
         }
         Ok(images)
     }
@@ -174,7 +174,7 @@ impl Store {
                 found.extend(tags.iter().cloned());
             }
             let names = chosen_names(names, &found)?;
-            images.push(ingest.commit(Commit { manifest, config, names, repo_digests: Vec::new() })?);
+            images.push(ingest.commit(Commit { manifest, config, names, repo_digests: Vec::new(), pinned: true })?);
         }
         if images.is_empty() {
             return Err(Error::document("index.json", format_args!("no image for linux/{ARCHITECTURE}")));

@@ -253,6 +253,7 @@ impl Puller {
             config,
             names: reference.tag().map(|_| reference.clone()).into_iter().collect(),
             repo_digests: vec![repo_digest],
+            pinned: false,
         };
         blocking(store.clone(), move |store| store.ingest().commit(commit)).await
     }

@@ -27,6 +27,8 @@ pub(crate) struct Commit {
     pub(crate) config: Vec<u8>,
     pub(crate) names: Vec<Reference>,
     pub(crate) repo_digests: Vec<String>,
+    /// Whether it came by hand, so that the node cannot fetch it again.
+    pub(crate) pinned: bool,
 }
 
 #[derive(serde::Deserialize)]
@@ -169,7 +171,7 @@ impl Ingest<'_> {
             config: config.config,
             architecture: config.architecture,
             stored_at: 0,
-            pinned: false,
+            pinned: commit.pinned,
         };
         self.add_names(&image, &commit.names, &commit.repo_digests)
     }
@@ -179,6 +181,7 @@ impl Ingest<'_> {
         let directory = self.store.images_directory();
         let mut state = self.store.shared.state.lock();
         let mut new = state.images.get(&image.id).map_or_else(|| image.clone(), |known| (**known).clone());
+        new.pinned |= image.pinned;
         new.stored_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         for name in names {
             let name = name.to_string();

@@ -175,6 +175,7 @@ async fn an_image_is_pulled_once_and_served_when_the_registry_is_gone() {
     assert!(!first.up_to_date && !first.served_from_store);
     assert_eq!(first.image.names, [reference.to_string()]);
     assert_eq!(first.image.repo_digests.len(), 1);
+    assert!(!first.image.pinned, "what can be pulled again may be collected");
     assert!(puller.store().lower_directories(&first.image)[0].join("bin/busybox").exists());
 
     let second = puller.pull(&reference, &Credentials::Anonymous).await.expect("pull again");
