@@ -44,6 +44,15 @@ pub trait Custom: Send + Sync {
     /// The stored form of an object of this version.
     fn stored_form(&self, served: Template) -> BoxFuture<'_, Result<Template, ApiError>>;
 
+    /// Where the number of wanted replicas stands, dotted; empty when the kind has no scale.
+    fn replicas_path(&self) -> &str;
+
+    /// `openAPIV3Schema` of the version, for documents; none when nothing is known of its fields.
+    fn document(&self) -> Option<&serde_json::Value>;
+
+    /// Whether fields that the schema does not name are kept everywhere.
+    fn keeps_unknown_fields(&self) -> bool;
+
     /// An object was written by the rules of a definition that has been replaced meanwhile.
     fn written_by_old_rules(&self);
 }

@@ -9,6 +9,7 @@ mod meta;
 mod optional;
 
 pub mod admissionregistration;
+pub mod apiextensions;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
@@ -96,6 +97,7 @@ pub fn all(options: &Options) -> Vec<Arc<dyn Resource>> {
         Arc::new(admissionregistration::ValidatingAdmissionPolicies),
         Arc::new(admissionregistration::ValidatingAdmissionPolicyBindings),
         Arc::new(admissionregistration::ValidatingWebhookConfigurations),
+        Arc::new(apiextensions::CustomResourceDefinitions),
         Arc::new(scheduling::PriorityClasses),
         Arc::new(coordination::Leases),
         Arc::new(node::RuntimeClasses),

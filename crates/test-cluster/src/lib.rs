@@ -102,6 +102,7 @@ impl TestCluster {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         bootstrap::namespaces(&registry).await?;
+        customresources::start(&registry, Arc::new(outbound), &supervisor).await?;
         auth::bootstrap::ensure(&registry, auth::bootstrap::policy()).await?;
         // Behind the policy, so that the authorizers know it before the first request.
         auth::follow(&store, &rbac, &nodes, &supervisor);

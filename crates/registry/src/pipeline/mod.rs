@@ -145,20 +145,8 @@ impl Registry {
 
     /// Adds a kind, or replaces the one of the same group, version and plural.
     pub fn register(&self, resource: impl Into<ResourceHandle>) -> Result<(), ApiError> {
-        let resource = resource.into();
-        let info = *resource.info();
-        let stored = resource.hub().map_or(info, |converted| *converted.hub.info());
-        let table = self.inner.store.resource(&stored.group_resource());
-        if let Some(field) = resource.selectable().iter().find(|field| field.indexed).copied() {
-            table.index_by(move |bytes| select::value(&field, bytes).into());
-        }
-        let kind = Arc::new(Kind {
-            gvr: Gvr::new(info.group, info.version, info.plural),
-            gvk: Gvk::new(info.group, info.version, info.kind),
-            table,
-            resource,
-            retired: tokio::sync::watch::Sender::new(false),
-        });
+        let kind = self.detached(resource);
+        let info = *kind.info();
         let replaced = self.inner.kinds.rcu(|kinds| {
             let mut kinds = Kinds::clone(kinds);
             match kinds.ordered.iter_mut().find(|other| other.gvr == kind.gvr) {
@@ -186,6 +174,24 @@ impl Registry {
             replaced.retired.send_replace(true);
         }
         kind.resource.start(&self.reader())
+    }
+
+    /// A kind over what is stored of its resource that nobody is served by.
+    pub fn detached(&self, resource: impl Into<ResourceHandle>) -> Arc<Kind> {
+        let resource = resource.into();
+        let info = *resource.info();
+        let stored = resource.hub().map_or(info, |converted| *converted.hub.info());
+        let table = self.inner.store.resource(&stored.group_resource());
+        if let Some(field) = resource.selectable().iter().find(|field| field.indexed).copied() {
+            table.index_by(move |bytes| select::value(&field, bytes).into());
+        }
+        Arc::new(Kind {
+            gvr: Gvr::new(info.group, info.version, info.plural),
+            gvk: Gvk::new(info.group, info.version, info.kind),
+            table,
+            resource,
+            retired: tokio::sync::watch::Sender::new(false),
+        })
     }
 
     /// Stops serving a kind. What is stored stays.

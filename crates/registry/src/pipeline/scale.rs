@@ -21,7 +21,12 @@ impl Registry {
     pub async fn get_scale(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Bytes, ApiError> {
         let entry = self.get(kind, namespace, name)?;
         let working = kind.working_form(entry.bytes()).await?;
-        to_json(&scale_of(kind, &*kind.decode_bytes(&working)?)?)
+        let scale = scale_of(kind, &*kind.decode_bytes(&working)?)?;
+        if let Some(custom) = kind.resource.custom().filter(|_| replicas_of(&scale).is_none()) {
+            let path = apimachinery::field::go_quote(custom.replicas_path());
+            return Err(ApiError::internal(format!("the spec replicas field {path} does not exist")));
+        }
+        to_json(&scale)
     }
 
     pub async fn update_scale(
@@ -46,14 +51,18 @@ impl Registry {
                 (None, ScaleChange::Replace(_)) => return Err(ApiError::internal("no scale")),
             };
             validate(&cx.name, &new)?;
+            let replicas = replicas_of(&new);
             if let Some(version) = new.metadata.resource_version.filter(|version| !version.is_empty()) {
                 object.metadata_mut().resource_version = Some(version);
             }
             if let Some(uid) = new.metadata.uid.filter(|uid| !uid.is_empty()) {
                 object.metadata_mut().uid = Some(uid);
             }
-            let replicas = new.spec.and_then(|spec| spec.replicas).unwrap_or_default();
-            kind.resource.set_scale(object, replicas);
+            if let (Some(custom), ScaleChange::Patch(_), None) = (kind.resource.custom(), &change, replicas) {
+                let path = apimachinery::field::go_quote(custom.replicas_path());
+                return Err(ApiError::bad_request(format!("the spec replicas field {path} cannot be empty")));
+            }
+            kind.resource.set_scale(object, replicas.unwrap_or_default());
             Ok(())
         };
         let written = self.modify(kind, cx, UpdateKind::Object, Change::Mutate(&mutate), options).await?;
@@ -65,6 +74,10 @@ impl Registry {
 /// JSON of an object's scale, for admission.
 pub(crate) fn scale_json(kind: &Kind, object: &dyn AnyObject) -> Result<serde_json::Value, ApiError> {
     apimachinery::json::to_value(&scale_of(kind, object)?).map_err(ApiError::internal)
+}
+
+fn replicas_of(scale: &Scale) -> Option<i32> {
+    scale.spec.as_ref().and_then(|spec| spec.replicas)
 }
 
 fn scale_kind() -> Gvk {

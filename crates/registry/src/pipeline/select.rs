@@ -28,7 +28,7 @@ impl Selection {
             let field = METADATA.iter().chain(kind.resource.selectable()).find(|field| field.name == term.field);
             match field {
                 Some(field) => known.push(*field),
-                None if kind.resource.selectable().is_empty() => {
+                None if kind.resource.selectable().is_empty() && kind.resource.custom().is_none() => {
                     return Err(ApiError::bad_request(format!(
                         "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
                         apimachinery::field::go_quote(&term.field)

@@ -76,6 +76,8 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
         .build()?;
 
     bootstrap::namespaces(&registry).await?;
+    // What was served before is served again before anybody is told that the server is ready.
+    customresources::start(&registry, Arc::new(outbound), supervisor).await?;
     auth::bootstrap::ensure(&registry, auth::bootstrap::policy()).await?;
     // Behind the policy, so that the authorizers know it before the first request.
     auth::follow(&store, &rbac, &nodes, supervisor);
