@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use store::{Filter, WatchError};
 use supervisor::Supervisor;
 
+use crate::masters;
+
 /// Namespaces that must be there before anything else.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -36,8 +38,21 @@ pub async fn namespaces(registry: &Registry) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Makes the `kubernetes` Service, its Endpoints and its EndpointSlice say where this server is.
+/// Makes the `kubernetes` Service, its Endpoints and its EndpointSlice say where the API servers are: this one, and
+/// the others of a store that is shared.
 pub async fn kubernetes_service(registry: &Registry, endpoint: &ApiEndpoint) -> Result<(), ApiError> {
+    if registry.store().is_shared() {
+        masters::appear(registry, endpoint.address).await.map_err(ApiError::internal)?;
+        return kubernetes_service_at(registry, endpoint, &masters::present(registry, endpoint.address)).await;
+    }
+    kubernetes_service_at(registry, endpoint, &[endpoint.address]).await
+}
+
+pub(crate) async fn kubernetes_service_at(
+    registry: &Registry,
+    endpoint: &ApiEndpoint,
+    servers: &[IpAddr],
+) -> Result<(), ApiError> {
     let family = if endpoint.service_address.is_ipv4() { "IPv4" } else { "IPv6" };
     let service = json!({
         "apiVersion": "v1", "kind": "Service",
@@ -53,10 +68,15 @@ pub async fn kubernetes_service(registry: &Registry, endpoint: &ApiEndpoint) -> 
     let ports =
         json!({"spec": {"ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": endpoint.port}]}});
     merge(registry, "", "services", ports).await?;
+    endpoints(registry, endpoint, servers).await
+}
 
+/// Of the `kubernetes` Service: these servers, at the port of this one.
+pub(crate) async fn endpoints(registry: &Registry, endpoint: &ApiEndpoint, servers: &[IpAddr]) -> Result<(), ApiError> {
+    let addresses: Vec<Value> = servers.iter().map(|address| json!({ "ip": address })).collect();
     let labels = json!({"endpointslice.kubernetes.io/skip-mirror": "true"});
     let subsets = json!([{
-        "addresses": [{"ip": endpoint.address}],
+        "addresses": addresses,
         "ports": [{"name": "https", "port": endpoint.port, "protocol": "TCP"}],
     }]);
     let endpoints = json!({
@@ -67,7 +87,8 @@ pub async fn kubernetes_service(registry: &Registry, endpoint: &ApiEndpoint) -> 
     merge(registry, "", "endpoints", json!({ "subsets": subsets })).await?;
 
     let ports = json!([{"name": "https", "port": endpoint.port, "protocol": "TCP"}]);
-    let addresses = json!([{"addresses": [endpoint.address], "conditions": {"ready": true}}]);
+    let ready = |address: &IpAddr| json!({"addresses": [address], "conditions": {"ready": true}});
+    let addresses: Vec<Value> = servers.iter().map(ready).collect();
     let family = if endpoint.address.is_ipv4() { "IPv4" } else { "IPv6" };
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
@@ -80,6 +101,10 @@ pub async fn kubernetes_service(registry: &Registry, endpoint: &ApiEndpoint) -> 
 
 /// Puts the `kubernetes` Service back when somebody deletes it or its endpoints, as upstream's reconciler does.
 pub fn keep_kubernetes_service(registry: &Registry, endpoint: ApiEndpoint, supervisor: &Supervisor) {
+    if registry.store().is_shared() {
+        masters::keep(registry, endpoint, supervisor);
+        return;
+    }
     let registry = registry.clone();
     supervisor.spawn("kubernetes service", async move {
         let filter = || Filter::in_namespace("default").named("kubernetes");

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use engine::{Durability, Engine, Factory, Mutation, OpenReason, Record, Restore, Revision, Template, Transaction};
+use engine::{
+    Durability, Engine, Expected, Factory, Mutation, OpenReason, Record, Restore, Revision, Template, Transaction,
+};
 
 #[derive(Default)]
 struct Kept {
@@ -105,9 +107,9 @@ fn transaction(number: u64, len: usize, fill: &Bytes, durability: Durability) ->
         path: Arc::from(format!("default/object-{number:08}")),
         value: Template { head: fill.slice(..len / 2), tail: fill.slice(len / 2..len) },
         created: None,
-        observed: None,
+        expected: Expected::Any,
     };
-    Transaction { mutations: vec![put], durability }
+    Transaction { mutations: vec![put], durability, lifetime: None }
 }
 
 /// Not compressible, as JSON is not quite.
@@ -175,12 +177,14 @@ fn main() {
             if engine.wants_checkpoint() {
                 let live = (0..(round + 1) * 250).map({
                     let fill = fill.clone();
-                    move |number| Record {
-                        resource: Arc::from("configmaps"),
-                        path: Arc::from(format!("default/object-{number:08}")),
-                        value: Template { head: fill.slice(..750), tail: fill.slice(750..1500) },
-                        created: Revision(number + 1),
-                        modified: Revision(number + 1),
+                    move |number| {
+                        Ok(Record {
+                            resource: Arc::from("configmaps"),
+                            path: Arc::from(format!("default/object-{number:08}")),
+                            value: Template { head: fill.slice(..750), tail: fill.slice(750..1500) },
+                            created: Revision(number + 1),
+                            modified: Revision(number + 1),
+                        })
                     }
                 });
                 engine.checkpoint(Box::new(live)).unwrap();

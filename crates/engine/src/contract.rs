@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -38,15 +40,25 @@ pub enum Mutation {
         value: Template,
         /// Of the object being replaced; `None` when this transaction creates it.
         created: Option<Revision>,
-        /// The mod revision the store saw, `None` for an absent key. An engine with other writers makes it a
-        /// compare; one whose only writer is the store may ignore it.
-        observed: Option<Revision>,
+        /// An engine with other writers makes it a compare; one whose only writer is the store, which has looked
+        /// already, may ignore it.
+        expected: Expected,
     },
     Delete {
         resource: Arc<str>,
         path: Arc<str>,
-        observed: Option<Revision>,
+        expected: Expected,
     },
+}
+
+/// What a key must be like for its mutation to be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expected {
+    #[default]
+    Any,
+    Absent,
+    Present,
+    At(Revision),
 }
 
 /// Mutations that are kept together under one revision. No key occurs twice.
@@ -54,14 +66,23 @@ pub enum Mutation {
 pub struct Transaction {
     pub mutations: Vec<Mutation>,
     pub durability: Durability,
+    /// What it puts goes by itself after so long. Only an engine that is shared does so; for the others somebody
+    /// above deletes what is old.
+    pub lifetime: Option<Duration>,
 }
 
 /// What became of one transaction of a batch that did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Outcome {
     Committed(Revision),
-    /// Another writer was faster; nothing of this transaction was kept.
-    Conflict,
+    /// Another writer was faster; nothing of this transaction was kept. Who has seen this revision knows by whom.
+    Conflict(Revision),
+    /// Of this transaction alone; the engine can be used on.
+    Failed {
+        error: Arc<EngineError>,
+        /// It may be kept after all.
+        unknown: bool,
+    },
 }
 
 /// One object as it is kept.
@@ -89,18 +110,62 @@ pub trait Engine: Send {
 
     /// Takes every live record, as of the last commit, in any order, so that what led there can be forgotten.
     /// May go on in the background; a failure is the engine's to report at a later call, and loses nothing.
-    fn checkpoint(&mut self, _live: Box<dyn Iterator<Item = Record> + Send>) -> Result<(), EngineError> {
+    fn checkpoint(&mut self, _live: Live) -> Result<(), EngineError> {
         Ok(())
+    }
+
+    /// Of an engine with other writers: from now on every change after the revision it was opened at goes to
+    /// `feed`, those of this process too. Called once, before the first commit.
+    fn follow(&mut self, _feed: Box<dyn Feed>) {}
+
+    /// Of an engine with other writers: how to ask how far they are.
+    fn head(&self) -> Option<Arc<dyn Head>> {
+        None
     }
 
     /// Syncs and lets go of everything.
     fn close(self: Box<Self>) -> Result<(), EngineError>;
 }
 
+/// Every live record, with what it took to encode it.
+pub type Live = Box<dyn Iterator<Item = Result<Record, EngineError>> + Send>;
+
+/// Takes what happened in an engine with other writers: in order, whole revisions only, each once.
+pub trait Feed: Send {
+    /// All changes up to `revision` that were not given yet. Waits while there is no room for them. `false`: nobody
+    /// listens any more.
+    fn changes(&mut self, changes: Vec<Changed>, revision: Revision) -> Waiting<'_>;
+
+    /// The feed has a gap; the engine must be opened again. Nothing comes after it.
+    fn lost(&mut self, error: EngineError);
+}
+
+pub type Waiting<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+
+/// One change that was kept.
+#[derive(Clone, Debug)]
+pub enum Changed {
+    Put(Record),
+    Delete { resource: Arc<str>, path: Arc<str>, revision: Revision },
+}
+
+/// Asks an engine with other writers for the last revision, as of after the question.
+pub trait Head: Send + Sync {
+    fn revision(&self, answer: Answer);
+}
+
+pub type Answer = Box<dyn FnOnce(Result<Revision, EngineError>) + Send>;
+
 /// Opens an engine; kept by the store, so that it can open it again after a failure.
 pub trait Factory: Send + Sync + 'static {
     /// Gives everything that is kept to `restore`, then the engine, ready for commits.
     fn open(&self, reason: OpenReason, restore: &mut dyn Restore) -> Result<Opened, EngineError>;
+
+    /// Whether others write to the same place. Then every change is seen by the feed alone, one's own too, and
+    /// preconditions are the engine's to check.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +223,13 @@ pub enum EngineError {
     Locked { path: PathBuf },
     #[error("{path} was written by a newer version (format {found}, this one knows {known})")]
     Format { path: PathBuf, found: u32, known: u32 },
+    #[error("{resource} {path} cannot be read")]
+    Sealed {
+        resource: Arc<str>,
+        path: Arc<str>,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("{detail}")]
     Other { detail: String },
 }
@@ -198,6 +270,96 @@ impl Template {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes that are not split: the form in which they are kept elsewhere, not that of an object of the store.
+    #[must_use]
+    pub fn whole(bytes: Bytes) -> Template {
+        Template { head: bytes, tail: Bytes::new() }
+    }
+
+    /// The object as it is kept outside of the store: JSON without `metadata.resourceVersion`.
+    #[must_use]
+    pub fn to_json(&self) -> Bytes {
+        let head = self.head.strip_suffix(HOLE).unwrap_or(&self.head);
+        let tail = match (head.len() < self.head.len(), &*self.tail) {
+            (true, [b'"', b',', rest @ ..] | [b'"', rest @ ..]) => rest,
+            (_, tail) => tail,
+        };
+        [head, tail].concat().into()
+    }
+
+    /// Makes room for the revision again. `None` when `metadata` is not within the first fields of the object, or
+    /// what is there is no such JSON at all: then somebody has to parse it.
+    #[must_use]
+    pub fn from_json(bytes: &Bytes) -> Option<Template> {
+        let mut at = 0;
+        let mut rest: &[u8] = bytes.strip_prefix(b"{")?;
+        for _ in 0..3 {
+            if let Some(fields) = rest.strip_prefix(b"\"metadata\":{") {
+                at += bytes.len() - fields.len();
+                if fields.starts_with(b"\"resourceVersion\"") {
+                    return None;
+                }
+                let comma: &[u8] = if fields.starts_with(b"}") { b"" } else { b"," };
+                let head = [&bytes[..at], HOLE].concat();
+                let tail = [b"\"", comma, &bytes[at..]].concat();
+                return Some(Template { head: head.into(), tail: tail.into() });
+            }
+            // A field of type metadata, whose value is a plain string.
+            let named = rest.strip_prefix(b"\"kind\":\"").or_else(|| rest.strip_prefix(b"\"apiVersion\":\""))?;
+            let end = named.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+            rest = named[end..].strip_prefix(b"\",")?;
+        }
+        None
+    }
+}
+
+/// How a value that goes to an engine is written, and read when it comes back: encryption at rest, and the forms in
+/// which others may have written it.
+pub trait Codec: Send + Sync + 'static {
+    /// What is kept of a value, and how it was written.
+    fn seal(&self, resource: &str, path: &str, value: &Template) -> Result<(Template, Mark), EngineError>;
+
+    /// The value again.
+    fn open(&self, resource: &Arc<str>, path: &Arc<str>, kept: Template) -> Result<(Template, Mark), EngineError>;
+
+    /// How `seal` would now write. What has another mark is to be written again when there is an occasion.
+    fn mark(&self, resource: &str) -> Mark;
+}
+
+/// Tells ways of writing from one another: which key, if any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Mark(pub u32);
+
+/// Keeps values as they are.
+pub struct Plain;
+
+/// Where `metadata.resourceVersion` belongs in an object's encoding.
+const HOLE: &[u8] = b"\"resourceVersion\":\"";
+
+// === impl Plain ===
+
+impl Codec for Plain {
+    fn seal(&self, _resource: &str, _path: &str, value: &Template) -> Result<(Template, Mark), EngineError> {
+        Ok((value.clone(), Mark::default()))
+    }
+
+    fn open(&self, resource: &Arc<str>, path: &Arc<str>, kept: Template) -> Result<(Template, Mark), EngineError> {
+        if kept.tail.is_empty() && kept.head.starts_with(b"k8s") {
+            let source = "it is encrypted, or in a form that only another program knows".into();
+            return Err(EngineError::Sealed { resource: Arc::clone(resource), path: Arc::clone(path), source });
+        }
+        if kept.tail.is_empty()
+            && let Some(value) = Template::from_json(&kept.head)
+        {
+            return Ok((value, Mark::default()));
+        }
+        Ok((kept, Mark::default()))
+    }
+
+    fn mark(&self, _resource: &str) -> Mark {
+        Mark::default()
     }
 }
 

@@ -14,10 +14,13 @@
 
 mod contract;
 pub mod disk;
+pub mod etcd;
+mod layout;
 pub mod log;
 pub mod memory;
 
 pub use contract::{
-    CommitError, Durability, Engine, EngineError, Factory, Mutation, OpenReason, Opened, Outcome, Record, Restore,
-    Revision, Template, Transaction,
+    Answer, Changed, Codec, CommitError, Durability, Engine, EngineError, Expected, Factory, Feed, Head, Live, Mark,
+    Mutation, OpenReason, Opened, Outcome, Plain, Record, Restore, Revision, Template, Transaction, Waiting,
 };
+pub use layout::Layout;

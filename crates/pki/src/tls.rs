@@ -42,6 +42,18 @@ pub fn client_identity(
     Ok((certificates("the client's certificate", certificate)?, key))
 }
 
+/// A client's settings: whom it trusts (PEM), and who it is (certificate chain and key, PEM).
+pub fn client_config(authorities: &str, identity: Option<(&str, &str)>) -> Result<rustls::ClientConfig, PkiError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|source| PkiError::Tls { name: "the client".to_owned(), source })?
+        .with_root_certificates(trust_roots(authorities)?);
+    let Some((certificate, key)) = identity else { return Ok(builder.with_no_client_auth()) };
+    let (chain, key) = client_identity(certificate, key)?;
+    builder.with_client_auth_cert(chain, key).map_err(|source| PkiError::Tls { name: "the client".to_owned(), source })
+}
+
 /// Authorities to trust, from PEM.
 pub fn trust_roots(pem: &str) -> Result<RootCertStore, PkiError> {
     let mut roots = RootCertStore::empty();

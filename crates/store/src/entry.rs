@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engine::{Record, Revision, Template};
+use engine::{Codec, EngineError, Mark, Record, Revision, Template};
 
 use crate::key::Key;
 use crate::memo::{Memo, Slot};
@@ -16,6 +16,8 @@ pub struct Entry {
     bytes: Bytes,
     /// Where the digits of the revision begin in `bytes`.
     hole: u32,
+    /// How it is kept.
+    mark: Mark,
     created: Revision,
     modified: Revision,
     memo: Memo,
@@ -42,7 +44,7 @@ pub struct Event {
 // === impl Entry ===
 
 impl Entry {
-    pub(crate) fn new(key: Key, value: &Template, created: Revision, modified: Revision) -> Entry {
+    pub(crate) fn new(key: Key, value: &Template, created: Revision, modified: Revision, mark: Mark) -> Entry {
         let mut digits = [0; 20];
         let digits = decimal(modified, &mut digits);
         let mut bytes = Vec::with_capacity(value.len() + digits.len());
@@ -51,16 +53,17 @@ impl Entry {
         bytes.extend_from_slice(&value.tail);
         // The store refuses values of 4 GiB and more long before.
         let hole = u32::try_from(value.head.len()).unwrap_or(u32::MAX);
-        Entry { key, bytes: bytes.into(), hole, created, modified, memo: Memo::default() }
+        Entry { key, bytes: bytes.into(), hole, mark, created, modified, memo: Memo::default() }
     }
 
-    pub(crate) fn restored(record: &Record) -> Entry {
-        Entry::new(Key::from_path(Arc::clone(&record.path)), &record.value, record.created, record.modified)
+    /// Of a record whose value was opened, and was kept as `mark` says.
+    pub(crate) fn restored(record: &Record, mark: Mark) -> Entry {
+        Entry::new(Key::from_path(Arc::clone(&record.path)), &record.value, record.created, record.modified, mark)
     }
 
     /// The last version with the revision of its deletion, as upstream's DELETED event shows it.
     pub(crate) fn deleted_at(&self, revision: Revision) -> Entry {
-        Entry::new(self.key.clone(), &self.template(), self.created, revision)
+        Entry::new(self.key.clone(), &self.template(), self.created, revision, self.mark)
     }
 
     /// The bytes without the revision. Shares them.
@@ -70,14 +73,20 @@ impl Entry {
         Template { head: self.bytes.slice(..hole), tail: self.bytes.slice(hole + digits..) }
     }
 
-    pub(crate) fn record(&self, resource: &Arc<str>) -> Record {
-        Record {
+    /// As an engine is to keep it.
+    pub(crate) fn record(&self, resource: &Arc<str>, codec: &dyn Codec) -> Result<Record, EngineError> {
+        let (value, _) = codec.seal(resource, self.key.as_str(), &self.template())?;
+        Ok(Record {
             resource: Arc::clone(resource),
             path: Arc::clone(self.key.path()),
-            value: self.template(),
+            value,
             created: self.created,
             modified: self.modified,
-        }
+        })
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        self.mark
     }
 
     #[must_use]
@@ -213,7 +222,7 @@ mod tests {
     fn the_revision_is_spliced_in_and_taken_out_again() {
         let template = Template::split(Bytes::from_static(br#"{"resourceVersion":""}"#), 20);
         for revision in [1, 9, 10, 99, 100, 12_345, u64::MAX] {
-            let entry = Entry::new(Key::new("", "a").unwrap(), &template, Revision(1), Revision(revision));
+            let entry = Entry::new(Key::new("", "a").unwrap(), &template, Revision(1), Revision(revision), Mark(0));
             assert_eq!(entry.bytes(), format!(r#"{{"resourceVersion":"{revision}"}}"#).as_bytes());
             assert_eq!(entry.template(), template);
             let gone = entry.deleted_at(Revision(1_000));
@@ -224,7 +233,7 @@ mod tests {
     #[test]
     fn an_encoding_is_made_once() {
         let template = Template::split(Bytes::new(), 0);
-        let entry = Entry::new(Key::new("", "a").unwrap(), &template, Revision(1), Revision(1));
+        let entry = Entry::new(Key::new("", "a").unwrap(), &template, Revision(1), Revision(1), Mark(0));
         let slot = Slot::new(3).unwrap();
         let first: Result<Bytes, ()> = entry.encoding(slot, || Ok(Bytes::from_static(b"x")));
         let second: Result<Bytes, ()> = entry.encoding(slot, || Err(()));

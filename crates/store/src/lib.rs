@@ -46,6 +46,7 @@
 mod entry;
 mod error;
 mod fanout;
+mod feed;
 mod history;
 mod key;
 mod memo;
@@ -58,7 +59,7 @@ mod tree;
 mod txn;
 mod watch;
 
-pub use engine::{Durability, EngineError, Factory, Revision, Template};
+pub use engine::{Codec, Durability, EngineError, Factory, Mark, Plain, Revision, Template};
 
 pub use entry::{Entry, Event, EventKind};
 pub use error::{SnapshotError, StoreError, WatchError};

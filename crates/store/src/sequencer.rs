@@ -5,20 +5,26 @@
 //! precondition is checked against what is durable, and a transaction that touches a key which another one of the
 //! same group writes waits for the next group.
 //!
+//! With an engine that others write to as well it is the other way round: the engine checks preconditions, and what a
+//! transaction changed is shown when the engine's feed says so, between the changes of the others and in their order.
+//! Until then its acknowledgement is parked.
+//!
 //! Nothing here wakes up by itself. After a relaxed write there is one wait of at most a second for the sync it owes.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use engine::{
-    CommitError, Durability, Engine, EngineError, Mutation, OpenReason, Outcome, Record, Revision, Transaction,
+    Changed, CommitError, Durability, Engine, EngineError, Expected, Mark, Mutation, OpenReason, Outcome, Revision,
+    Template, Transaction,
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::entry::{Entry, Event, EventKind};
 use crate::error::StoreError;
+use crate::feed::Following;
 use crate::key::Key;
 use crate::recovery::{self, Difference};
 use crate::resource::Resource;
@@ -32,9 +38,26 @@ const GROUP: usize = 1024;
 const GROUP_BYTES: usize = 8 << 20;
 /// How long a relaxed write may go without a sync.
 const RELAXED: Duration = Duration::from_secs(1);
+/// A shared engine that failed is opened again at most this often.
+const SHARED_REOPEN: Duration = Duration::from_millis(250);
 
 pub(crate) enum Command {
     Commit(Request),
+    /// From an engine that is shared. `life` says from which opening of it.
+    Feed {
+        life: u64,
+        changes: Vec<Changed>,
+        revision: Revision,
+        /// Given back when the changes are shown.
+        _room: OwnedSemaphorePermit,
+    },
+    Lost {
+        life: u64,
+        error: EngineError,
+    },
+    Checkpoint,
+    /// The last handle is gone.
+    Abandoned,
     /// Syncs, closes the engine, and ends.
     Close(oneshot::Sender<Result<(), Arc<EngineError>>>),
 }
@@ -50,13 +73,20 @@ pub(crate) struct Request {
 pub(crate) struct Sequencer {
     shared: Arc<Shared>,
     commands: Receiver<Command>,
+    /// For the engine's feed.
+    sender: Sender<Command>,
     engine: Seat,
+    /// Counts openings of the engine.
+    life: u64,
+    /// Kept by a shared engine, by revision, and not shown yet.
+    parked: BTreeMap<Revision, Vec<Parked>>,
     /// Transactions that a group before left for the next, in order.
     waiting: VecDeque<Request>,
     /// Since when something relaxed is without a sync.
     unsynced: Option<Instant>,
     /// Which resource's history is looked at next for what is too old.
     sweep: usize,
+    abandoned: bool,
 }
 
 enum Seat {
@@ -64,8 +94,19 @@ enum Seat {
     Broken { why: Arc<EngineError>, tried: Instant },
 }
 
+/// A transaction whose outcome is known, and not to be told before readers can see what it is about.
+struct Parked {
+    request: Request,
+    conflict: bool,
+    /// Of each operation, what its key had when it was parked, and then what the feed made of it.
+    entries: Vec<Option<Arc<Entry>>>,
+}
+
 /// Closes the store when it goes.
 struct Closing(Arc<Shared>);
+
+/// Of the keys of one transaction, by the address of their resource.
+type SmallKeys = smallvec::SmallVec<[(usize, Arc<str>); 2]>;
 
 /// What a group does to one resource.
 struct Change {
@@ -77,8 +118,37 @@ struct Change {
 // === impl Sequencer ===
 
 impl Sequencer {
-    pub(crate) fn new(shared: Arc<Shared>, commands: Receiver<Command>, engine: Box<dyn Engine>) -> Sequencer {
-        Sequencer { shared, commands, engine: Seat::Taken(engine), waiting: VecDeque::new(), unsynced: None, sweep: 0 }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        (sender, commands): (Sender<Command>, Receiver<Command>),
+        engine: Box<dyn Engine>,
+    ) -> Sequencer {
+        let mut sequencer = Sequencer {
+            shared,
+            commands,
+            sender,
+            engine: Seat::Taken(engine),
+            life: 0,
+            parked: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            unsynced: None,
+            sweep: 0,
+            abandoned: false,
+        };
+        sequencer.follow();
+        sequencer
+    }
+
+    /// Has a shared engine tell what changes from now on.
+    fn follow(&mut self) {
+        if !self.shared.factory.is_shared() {
+            return;
+        }
+        self.life += 1;
+        if let Seat::Taken(engine) = &mut self.engine {
+            engine.follow(Box::new(Following::new(self.life, self.sender.clone())));
+            *self.shared.head.lock() = engine.head();
+        }
     }
 
     /// Until it is told to close, or every handle of the store is gone.
@@ -86,6 +156,10 @@ impl Sequencer {
         // Also when this thread panics: nobody is to wait for an answer that never comes.
         let _closing = Closing(Arc::clone(&self.shared));
         let reply = self.serve();
+        *self.shared.head.lock() = None;
+        for parked in std::mem::take(&mut self.parked) {
+            self.answer_parked(parked);
+        }
         let closed = match self.engine {
             Seat::Taken(engine) => engine.close().map_err(Arc::new),
             Seat::Broken { why, .. } => Err(why),
@@ -110,6 +184,10 @@ impl Sequencer {
                 match self.next()? {
                     Command::Commit(request) => self.waiting.push_back(request),
                     Command::Close(reply) => return Some(reply),
+                    other => {
+                        self.take_notice(other);
+                        continue;
+                    }
                 }
             }
             if let Some(reply) = self.fill() {
@@ -122,15 +200,49 @@ impl Sequencer {
         }
     }
 
-    /// The next command. Syncs what is owed when its time has come.
+    /// The next command. Syncs what is owed when its time has come, and opens a shared engine again that failed: what
+    /// others write is to be seen also when nobody here writes.
     fn next(&mut self) -> Option<Command> {
-        loop {
-            let Some(since) = self.unsynced else { return self.commands.recv().ok() };
-            match self.commands.recv_timeout(RELAXED.saturating_sub(since.elapsed())) {
+        while !self.abandoned {
+            let wait = match (&self.engine, self.unsynced) {
+                (Seat::Broken { tried, .. }, _) if self.shared.factory.is_shared() => {
+                    self.shared.options.reopen.max(SHARED_REOPEN).saturating_sub(tried.elapsed())
+                }
+                (_, Some(since)) => RELAXED.saturating_sub(since.elapsed()),
+                (_, None) => Duration::MAX,
+            };
+            let command = match wait {
+                Duration::MAX => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                wait => self.commands.recv_timeout(wait),
+            };
+            match command {
+                // This thread holds a sender itself, for the feed.
+                Ok(Command::Abandoned) => self.abandoned = true,
                 Ok(command) => return Some(command),
                 Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) if matches!(self.engine, Seat::Broken { .. }) => {
+                    self.reopen_or_note();
+                }
                 Err(RecvTimeoutError::Timeout) => self.sync(),
             }
+        }
+        None
+    }
+
+    /// What is neither a transaction nor the end.
+    fn take_notice(&mut self, command: Command) {
+        match command {
+            Command::Feed { life, changes, revision, _room } if life == self.life => {
+                if let Err(error) = self.show(changes, revision) {
+                    self.broke(error);
+                }
+            }
+            Command::Lost { life, error } if life == self.life => {
+                self.broke(error);
+            }
+            Command::Checkpoint => self.begin_checkpoint(),
+            Command::Abandoned => self.abandoned = true,
+            Command::Feed { .. } | Command::Lost { .. } | Command::Commit(_) | Command::Close(_) => {}
         }
     }
 
@@ -140,6 +252,7 @@ impl Sequencer {
             match self.commands.try_recv() {
                 Ok(Command::Commit(request)) => self.waiting.push_back(request),
                 Ok(Command::Close(reply)) => return Some(reply),
+                Ok(other) => self.take_notice(other),
                 Err(_) => return None,
             }
         }
@@ -186,16 +299,18 @@ impl Sequencer {
         let mut left = VecDeque::new();
         let mut touched = HashSet::new();
         let mut bytes = 0;
-        for request in self.waiting.drain(..) {
-            let keys = || request.ops.iter().map(|op| (op.resource.identity(), Arc::clone(op.key.path())));
-            if batch.len() >= GROUP || bytes > GROUP_BYTES || keys().any(|key| touched.contains(&key)) {
-                touched.extend(keys());
+        let shared = Arc::clone(&self.shared);
+        for mut request in self.waiting.drain(..) {
+            let keys: SmallKeys =
+                request.ops.iter().map(|op| (op.resource.identity(), Arc::clone(op.key.path()))).collect();
+            if batch.len() >= GROUP || bytes > GROUP_BYTES || keys.iter().any(|key| touched.contains(key)) {
+                touched.extend(keys);
                 left.push_back(request);
                 continue;
             }
-            match prepare(&request) {
+            match prepare(&mut request, &shared) {
                 Ok(transaction) => {
-                    touched.extend(keys());
+                    touched.extend(keys);
                     bytes += transaction.mutations.iter().map(weight).sum::<usize>();
                     batch.push(transaction);
                     group.push(request);
@@ -213,20 +328,24 @@ impl Sequencer {
         let relaxed = group.iter().all(|request| request.durability == Durability::Relaxed);
         self.unsynced = if relaxed { self.unsynced.or(Some(Instant::now())) } else { None };
 
+        let is_shared = self.shared.factory.is_shared();
         let mut changes = Vec::new();
         let mut replies = Vec::with_capacity(group.len());
         let mut last = Revision::ZERO;
         for (request, outcome) in group.into_iter().zip(outcomes) {
             let result = match outcome {
+                Outcome::Committed(revision) | Outcome::Conflict(revision) if is_shared => {
+                    self.park(request, *revision, matches!(outcome, Outcome::Conflict(_)));
+                    continue;
+                }
                 Outcome::Committed(revision) => {
                     last = last.max(*revision);
                     let entries = request.ops.iter().map(|op| record_change(&mut changes, op, *revision)).collect();
                     Ok(Committed { revision: *revision, entries })
                 }
-                Outcome::Conflict => match request.ops.into_iter().next() {
-                    Some(op) => Err(StoreError::Conflict { op: 0, key: op.key, current: None }),
-                    None => Err(StoreError::Malformed("no operation")),
-                },
+                Outcome::Conflict(_) => Err(conflict(&request.ops)),
+                Outcome::Failed { error, unknown: true } => Err(StoreError::Unknown(Arc::clone(error))),
+                Outcome::Failed { error, unknown: false } => Err(StoreError::Unavailable(Arc::clone(error))),
             };
             // The permit goes with the request.
             replies.push((request.reply, result));
@@ -242,6 +361,66 @@ impl Sequencer {
         self.offer_checkpoint();
     }
 
+    fn park(&mut self, request: Request, revision: Revision, conflict: bool) {
+        let current = |op: &Op| op.resource.shelf().current.load().tree.get(op.key.as_str()).cloned();
+        let entries = request.ops.iter().map(current).collect();
+        let parked = (revision, vec![Parked { request, conflict, entries }]);
+        if revision <= self.shared.progress.revision() {
+            self.answer_parked(parked);
+        } else {
+            self.parked.entry(parked.0).or_default().extend(parked.1);
+        }
+    }
+
+    /// Shows what a shared engine says has happened, and acknowledges what was waiting for it.
+    fn show(&mut self, changed: Vec<Changed>, revision: Revision) -> Result<(), EngineError> {
+        let seen = self.shared.progress.revision();
+        let mut changes = Vec::new();
+        for change in changed {
+            let at = match &change {
+                Changed::Put(record) => record.modified,
+                Changed::Delete { revision, .. } => *revision,
+            };
+            if at <= seen {
+                continue;
+            }
+            match own_op(&mut self.parked, &change, at) {
+                // What was put is at hand, so that it need not be decoded, or decrypted, to be known.
+                Some((op, entry)) => *entry = Some(record_change(&mut changes, op, at)),
+                None => record_foreign(&self.shared, &mut changes, change, at)?,
+            }
+        }
+        let now = (self.shared.options.now)();
+        publish(&self.shared, &changes, revision, now);
+        let waiting = match revision.0.checked_add(1) {
+            Some(next) => self.parked.split_off(&Revision(next)),
+            None => BTreeMap::new(),
+        };
+        for parked in std::mem::replace(&mut self.parked, waiting) {
+            self.answer_parked(parked);
+        }
+        wake(&self.shared, &changes, revision);
+        self.sweep_history(now);
+        Ok(())
+    }
+
+    fn answer_parked(&self, (revision, parked): (Revision, Vec<Parked>)) {
+        for Parked { request, conflict: conflicts, entries } in parked {
+            let result = match conflicts {
+                true => Err(conflict(&request.ops)),
+                false => {
+                    let entry = |(op, entry): (&Op, Option<Arc<Entry>>)| match entry {
+                        Some(entry) if entry.mod_revision() == revision => entry,
+                        before => as_committed(op, before, revision),
+                    };
+                    let entries = request.ops.iter().zip(entries).map(entry).collect();
+                    Ok(Committed { revision, entries })
+                }
+            };
+            answer(request.reply, result);
+        }
+    }
+
     fn sync(&mut self) {
         self.unsynced = None;
         let Seat::Taken(engine) = &mut self.engine else { return };
@@ -252,9 +431,13 @@ impl Sequencer {
 
     fn offer_checkpoint(&mut self) {
         let Seat::Taken(engine) = &mut self.engine else { return };
-        if !engine.wants_checkpoint() {
-            return;
+        if engine.wants_checkpoint() {
+            self.begin_checkpoint();
         }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let Seat::Taken(engine) = &mut self.engine else { return };
         // Only this thread changes trees: together they are the state after the last commit.
         let trees: Vec<(Arc<str>, Tree)> = self
             .shared
@@ -262,9 +445,10 @@ impl Sequencer {
             .iter()
             .map(|resource| (Arc::clone(&resource.shelf().name), resource.shelf().current.load().tree.clone()))
             .collect();
-        let live = trees.into_iter().flat_map(|(name, tree)| {
-            let record = move |entry: Arc<Entry>| -> Record { entry.record(&name) };
-            tree.cursor("").map(record)
+        let codec = Arc::clone(&self.shared.options.codec);
+        let live = trees.into_iter().flat_map(move |(name, tree)| {
+            let codec = Arc::clone(&codec);
+            tree.cursor("").map(move |entry| entry.record(&name, &*codec))
         });
         if let Err(error) = engine.checkpoint(Box::new(live)) {
             tracing::error!(error = &error as &dyn std::error::Error, "the store's checkpoint failed");
@@ -287,11 +471,16 @@ impl Sequencer {
         let why = Arc::new(error);
         tracing::error!(error = &why as &dyn std::error::Error, "the store's engine failed, it is opened again");
         self.unsynced = None;
+        *self.shared.head.lock() = None;
         self.engine = Seat::Broken { why: Arc::clone(&why), tried: Instant::now() };
+        self.reopen_or_note();
+        why
+    }
+
+    fn reopen_or_note(&mut self) {
         if let Err(error) = self.reopen() {
             self.engine = Seat::Broken { why: error, tried: Instant::now() };
         }
-        why
     }
 
     /// An engine that failed is opened again when somebody wants to write, but not for each of them.
@@ -321,8 +510,9 @@ impl Sequencer {
     }
 
     fn try_reopen(&mut self) -> Result<Revision, EngineError> {
-        let (mut engine, found) = recovery::open(&*self.shared.factory, OpenReason::Failure)?;
-        let (changes, revision) = match recovery::difference(&self.shared, &found) {
+        let codec = &self.shared.options.codec;
+        let (mut engine, found) = recovery::open(&*self.shared.factory, codec, OpenReason::Failure)?;
+        let (changes, revision) = match recovery::difference(&self.shared, &found)? {
             Difference::Ahead(changes) => {
                 let change = |(resource, tree, events)| Change { resource, tree, events };
                 (changes.into_iter().map(change).collect(), found.revision)
@@ -332,6 +522,8 @@ impl Sequencer {
         publish(&self.shared, &changes, revision, (self.shared.options.now)());
         wake(&self.shared, &changes, revision);
         self.engine = Seat::Taken(engine);
+        self.follow();
+        self.show(Vec::new(), revision)?;
         Ok(revision)
     }
 }
@@ -340,23 +532,27 @@ impl Sequencer {
 /// who saw them see the same objects again as a change.
 fn write_again(
     engine: &mut dyn Engine,
-    missing: Vec<(Resource, Mutation)>,
+    missing: Vec<(Resource, Mutation, Template)>,
 ) -> Result<(Vec<Change>, Revision), EngineError> {
-    let transaction = |(_, mutation): &(Resource, Mutation)| Transaction {
+    let transaction = |(_, mutation, _): &(Resource, Mutation, Template)| Transaction {
         mutations: vec![mutation.clone()],
         durability: Durability::Synced,
+        lifetime: None,
     };
     let batch: Vec<Transaction> = missing.iter().map(transaction).collect();
     let outcomes = engine.commit(&batch).map_err(|error| match error {
         CommitError::Refused(error) | CommitError::Broken(error) => error,
     })?;
     let (mut changes, mut last) = (Vec::new(), Revision::ZERO);
-    for ((resource, mutation), outcome) in missing.into_iter().zip(outcomes) {
+    for ((resource, mutation, value), outcome) in missing.into_iter().zip(outcomes) {
         let Outcome::Committed(revision) = outcome else { continue };
         last = last.max(revision);
         // A deletion that was lost is kept now; no reader ever saw the object come back.
-        if let Mutation::Put { path, value, .. } = mutation {
-            let op = Op { resource, key: Key::from_path(path), expect: Expect::Any, action: Action::Put(value) };
+        if let Mutation::Put { path, .. } = mutation {
+            // Its mark is that of the version which readers saw; at worst it is written again once more.
+            let mark = resource.shelf().current.load().tree.get(&path).map(|entry| entry.mark()).unwrap_or_default();
+            let action = Action::Put(value);
+            let op = Op { resource, key: Key::from_path(path), expect: Expect::Any, action, mark };
             record_change(&mut changes, &op, revision);
         }
     }
@@ -369,34 +565,113 @@ impl Drop for Closing {
     }
 }
 
-/// Checks the preconditions against what is kept, and says to the engine what is to be done.
-fn prepare(request: &Request) -> Result<Transaction, StoreError> {
+/// Checks the preconditions against what is kept, and says to the engine what is to be done. What others may have
+/// changed meanwhile is for the engine to check.
+fn prepare(request: &mut Request, shared: &Shared) -> Result<Transaction, StoreError> {
+    let is_shared = shared.factory.is_shared();
+    let lifetimes = &shared.options.lifetimes;
     let mut mutations = Vec::with_capacity(request.ops.len());
-    for (number, op) in request.ops.iter().enumerate() {
+    let mut lifetime = None;
+    for (number, op) in request.ops.iter_mut().enumerate() {
         let state = op.resource.shelf().current.load();
         let current = state.tree.get(op.key.as_str());
-        let holds = match (op.expect, &op.action) {
-            (Expect::Any, Action::Put(_)) => true,
-            (Expect::Any, Action::Delete(_)) => current.is_some(),
-            (Expect::Absent, Action::Put(_)) => current.is_none(),
-            (Expect::Absent, Action::Delete(_)) => false,
-            (Expect::Revision(revision), _) => current.is_some_and(|entry| entry.mod_revision() == revision),
-        };
-        if !holds {
+        if !is_shared && !holds(op, current) {
             return Err(StoreError::Conflict { op: number, key: op.key.clone(), current: current.cloned() });
         }
         let resource = Arc::clone(&op.resource.shelf().name);
         let path = Arc::clone(op.key.path());
-        let observed = current.map(|entry| entry.mod_revision());
+        let expected = match (op.expect, &op.action) {
+            (Expect::Any, Action::Put(_)) => Expected::Any,
+            (Expect::Any, Action::Delete(_)) => Expected::Present,
+            (Expect::Absent, _) => Expected::Absent,
+            (Expect::Revision(revision), _) => Expected::At(revision),
+        };
         mutations.push(match &op.action {
             Action::Put(value) => {
+                let (value, mark) = shared
+                    .options
+                    .codec
+                    .seal(&resource, &path, value)
+                    .map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
+                op.mark = mark;
+                lifetime = lifetimes.iter().find(|(name, _)| **name == *resource).map(|(_, time)| *time).or(lifetime);
                 let created = current.map(|entry| entry.create_revision());
-                Mutation::Put { resource, path, value: value.clone(), created, observed }
+                Mutation::Put { resource, path, value, created, expected }
             }
-            Action::Delete(_) => Mutation::Delete { resource, path, observed },
+            Action::Delete(_) => Mutation::Delete { resource, path, expected },
         });
     }
-    Ok(Transaction { mutations, durability: request.durability })
+    Ok(Transaction { mutations, durability: request.durability, lifetime })
+}
+
+fn holds(op: &Op, current: Option<&Arc<Entry>>) -> bool {
+    match (op.expect, &op.action) {
+        (Expect::Any, Action::Put(_)) => true,
+        (Expect::Any, Action::Delete(_)) => current.is_some(),
+        (Expect::Absent, Action::Put(_)) => current.is_none(),
+        (Expect::Absent, Action::Delete(_)) => false,
+        (Expect::Revision(revision), _) => current.is_some_and(|entry| entry.mod_revision() == revision),
+    }
+}
+
+/// What stood in the way of a transaction that a shared engine refused, as far as it still does.
+fn conflict(ops: &[Op]) -> StoreError {
+    let current = |op: &Op| op.resource.shelf().current.load().tree.get(op.key.as_str()).cloned();
+    let in_the_way = ops.iter().enumerate().map(|(number, op)| (number, op, current(op)));
+    let found = in_the_way.clone().find(|(_, op, current)| !holds(op, current.as_ref()));
+    match found.or_else(|| in_the_way.clone().next()) {
+        Some((op, Op { key, .. }, current)) => StoreError::Conflict { op, key: key.clone(), current },
+        None => StoreError::Malformed("no operation"),
+    }
+}
+
+/// The operation of this process that made a change, and where its entry belongs.
+fn own_op<'a>(
+    parked: &'a mut BTreeMap<Revision, Vec<Parked>>,
+    change: &Changed,
+    revision: Revision,
+) -> Option<(&'a Op, &'a mut Option<Arc<Entry>>)> {
+    let (resource, path) = match change {
+        Changed::Put(record) => (&record.resource, &record.path),
+        Changed::Delete { resource, path, .. } => (resource, path),
+    };
+    let here = parked.get_mut(&revision)?.iter_mut().filter(|parked| !parked.conflict);
+    here.flat_map(|parked| parked.request.ops.iter().zip(&mut parked.entries))
+        .find(|(op, _)| *op.key.path() == *path && op.resource.shelf().name == *resource)
+}
+
+fn record_foreign(
+    shared: &Shared,
+    changes: &mut Vec<Change>,
+    change: Changed,
+    revision: Revision,
+) -> Result<(), EngineError> {
+    let (resource, path, action, mark) = match change {
+        Changed::Put(record) => {
+            let (value, mark) = shared.options.codec.open(&record.resource, &record.path, record.value)?;
+            (record.resource, record.path, Action::Put(value), mark)
+        }
+        Changed::Delete { resource, path, .. } => (resource, path, Action::Delete(None), Mark::default()),
+    };
+    let resource = shared.resource(&resource);
+    let op = Op { resource, key: Key::from_path(path), expect: Expect::Any, action, mark };
+    record_change(changes, &op, revision);
+    Ok(())
+}
+
+/// The entry of an operation that is kept but was never shown as such: something newer took its place, or the store
+/// was closed first.
+fn as_committed(op: &Op, before: Option<Arc<Entry>>, revision: Revision) -> Arc<Entry> {
+    let created = before.as_ref().map_or(revision, |before| before.create_revision());
+    match (&op.action, before) {
+        (Action::Put(value) | Action::Delete(Some(value)), _) => {
+            Arc::new(Entry::new(op.key.clone(), value, created, revision, op.mark))
+        }
+        (Action::Delete(None), Some(before)) => Arc::new(before.deleted_at(revision)),
+        (Action::Delete(None), None) => {
+            Arc::new(Entry::new(op.key.clone(), &Template::default(), created, revision, op.mark))
+        }
+    }
 }
 
 /// Makes the new version, and notes what it changes.
@@ -416,20 +691,25 @@ fn record_change(changes: &mut Vec<Change>, op: &Op, revision: Revision) -> Arc<
             let created = current.map_or(revision, |entry| entry.create_revision());
             // The versions of an object share its key.
             let key = current.map_or(&op.key, |entry| entry.key()).clone();
-            let entry = Arc::new(Entry::new(key, value, created, revision));
+            let entry = Arc::new(Entry::new(key, value, created, revision, op.mark));
             let previous = change.tree.insert(Arc::clone(&entry));
             let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
             (Arc::clone(&entry), Event::new(kind, entry, previous))
         }
         Action::Delete(last) => {
             let previous = change.tree.remove(op.key.as_str());
+            let nothing_there = previous.is_none();
             let created = previous.as_ref().map_or(revision, |entry| entry.create_revision());
             let entry = Arc::new(match (last, &previous) {
                 (None, Some(previous)) => previous.deleted_at(revision),
-                (Some(last), _) => Entry::new(op.key.clone(), last, created, revision),
+                (Some(last), _) => Entry::new(op.key.clone(), last, created, revision, op.mark),
                 // `prepare` has seen that there is something to delete.
-                (None, None) => Entry::new(op.key.clone(), &engine::Template::default(), created, revision),
+                (None, None) => Entry::new(op.key.clone(), &Template::default(), created, revision, op.mark),
             });
+            if nothing_there {
+                // Others deleted what never was an object here. Nobody is to see that.
+                return entry;
+            }
             (Arc::clone(&entry), Event::new(EventKind::Deleted, entry, previous))
         }
     };

@@ -7,17 +7,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use engine::{EngineError, Factory, OpenReason, Revision};
+use engine::{Codec, EngineError, Factory, Head, OpenReason, Plain, Revision};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use crate::entry::Entry;
 use crate::error::StoreError;
 use crate::history::HistoryLimits;
 use crate::recovery;
 use crate::resource::{Progress, Resource};
 use crate::sequencer::{Command, Request, Sequencer};
 use crate::snapshot::Snapshot;
-use crate::txn::{Action, Committed, Txn};
+use crate::txn::{Action, Committed, Expect, Txn};
 
 /// Versions of all objects, in memory, kept by an engine. A clone is a reference count.
 #[derive(Clone)]
@@ -37,6 +38,10 @@ pub struct StoreOptions {
     pub reopen: Duration,
     /// Says how old history is.
     pub now: Arc<dyn Fn() -> Instant + Send + Sync>,
+    /// How values are kept.
+    pub codec: Arc<dyn Codec>,
+    /// Objects of these resources go by themselves so long after they were written, where the engine can do that.
+    pub lifetimes: Vec<(Box<str>, Duration)>,
 }
 
 /// What the sequencer and every handle use.
@@ -46,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) progress: Arc<Progress>,
     /// The same revision for those who wait for it.
     pub(crate) announced: watch::Sender<Revision>,
+    /// Of an engine that is shared and open.
+    pub(crate) head: Mutex<Option<Arc<dyn Head>>>,
     by_name: RwLock<HashMap<Arc<str>, Resource>>,
     /// The same resources, for walking over without a lock.
     list: ArcSwap<Vec<Resource>>,
@@ -64,11 +71,13 @@ struct Door {
 impl Store {
     /// Reads everything that the engine keeps. Blocks.
     pub fn open(factory: impl Factory, options: StoreOptions) -> Result<Store, EngineError> {
-        let (engine, found) = recovery::open_with_history(&factory, OpenReason::Start, options.history.events)?;
+        let (engine, found) =
+            recovery::open_with_history(&factory, &options.codec, OpenReason::Start, options.history.events)?;
         let progress = Arc::new(Progress::new(found.revision));
         let shared = Arc::new(Shared {
             progress: Arc::clone(&progress),
             announced: watch::Sender::new(found.revision),
+            head: Mutex::default(),
             factory: Box::new(factory),
             by_name: RwLock::default(),
             list: ArcSwap::default(),
@@ -80,7 +89,7 @@ impl Store {
             shared.restore(&name, restored, now);
         }
         let (sender, commands) = mpsc::channel();
-        let sequencer = Sequencer::new(Arc::clone(&shared), commands, engine);
+        let sequencer = Sequencer::new(Arc::clone(&shared), (sender.clone(), commands), engine);
         thread::Builder::new()
             .name("store".into())
             .spawn(move || sequencer.run())
@@ -123,8 +132,76 @@ impl Store {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// Whether others write to what this store shows.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared.factory.is_shared()
+    }
+
+    /// Returns once the store shows everything that was acknowledged before the call, to whomever: what a read needs
+    /// that may not be older, and a write that is decided by what is there. Costs nothing when nobody else writes.
+    /// Unbounded: the caller has the deadline. Upstream: consistent reads from cache (KEP 2340).
+    pub async fn refresh(&self) -> Result<Revision, StoreError> {
+        if !self.is_shared() {
+            return Ok(self.revision());
+        }
+        let head = self.shared.head.lock().clone();
+        let closed = || EngineError::Other { detail: "the engine is not open at the moment".to_owned() };
+        let Some(head) = head else { return Err(StoreError::Unavailable(Arc::new(closed()))) };
+        let (reply, answer) = oneshot::channel();
+        // Who asked may be gone by then.
+        head.revision(Box::new(move |revision| drop(reply.send(revision))));
+        let revision = match answer.await {
+            Ok(Ok(revision)) => revision,
+            Ok(Err(error)) => return Err(StoreError::Unavailable(Arc::new(error))),
+            Err(_) => return Err(StoreError::Unavailable(Arc::new(closed()))),
+        };
+        self.seen(revision).await?;
+        Ok(revision)
+    }
+
+    /// Whether an object is kept otherwise than it would be written now: with an older key, or with none.
+    #[must_use]
+    pub fn is_stale(&self, resource: &Resource, entry: &Entry) -> bool {
+        self.shared.options.codec.mark(resource.name()) != entry.mark()
+    }
+
+    /// Writes again what is kept otherwise than it would be written now, then lets go of the old form. Gives back how
+    /// many objects there were. Others may write meanwhile: what they wrote is in order already.
+    pub async fn rewrite_stale(&self) -> Result<usize, StoreError> {
+        let mut count = 0;
+        for resource in self.resources().iter() {
+            for entry in resource.snapshot().iter().filter(|entry| self.is_stale(resource, entry)) {
+                let expect = Expect::Revision(entry.mod_revision());
+                let txn = Txn::new().put(resource, entry.key().clone(), expect, entry.template());
+                match self.commit(txn).await {
+                    Ok(_) => count += 1,
+                    Err(StoreError::Conflict { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        if count > 0 {
+            self.checkpoint()?;
+        }
+        Ok(count)
+    }
+
+    /// Has the engine write the state anew, and forget what led there. Goes on in the background.
+    pub fn checkpoint(&self) -> Result<(), StoreError> {
+        self.send(Command::Checkpoint)
+    }
+
     /// Returns once the store has seen a revision. Unbounded: the caller has the deadline.
     pub async fn wait_for(&self, revision: Revision) -> Result<(), StoreError> {
+        if self.is_shared() && self.revision() < revision {
+            // Should it be there already, then the engine tells.
+            self.refresh().await?;
+        }
+        self.seen(revision).await
+    }
+
+    async fn seen(&self, revision: Revision) -> Result<(), StoreError> {
         let mut announced = self.shared.announced.subscribe();
         let seen = announced.wait_for(|seen| *seen >= revision || self.shared.progress.is_closed());
         seen.await.map_err(|_| StoreError::Closed)?;
@@ -168,6 +245,13 @@ impl Store {
     }
 }
 
+impl Drop for Door {
+    fn drop(&mut self) {
+        // The sequencer may have ended before.
+        self.commands.lock().send(Command::Abandoned).ok();
+    }
+}
+
 // === impl StoreOptions ===
 
 impl Default for StoreOptions {
@@ -178,6 +262,8 @@ impl Default for StoreOptions {
             value_bytes: 8 << 20,
             reopen: Duration::from_secs(1),
             now: Arc::new(Instant::now),
+            codec: Arc::new(Plain),
+            lifetimes: Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Durability, Revision, Template};
+use engine::{Durability, Mark, Revision, Template};
 
 use crate::entry::Entry;
 use crate::key::Key;
@@ -32,6 +32,8 @@ pub(crate) struct Op {
     pub(crate) key: Key,
     pub(crate) expect: Expect,
     pub(crate) action: Action,
+    /// How what it puts is kept, once that is known.
+    pub(crate) mark: Mark,
 }
 
 #[derive(Clone, Debug)]
@@ -65,13 +67,13 @@ impl Txn {
 
     #[must_use]
     pub fn put(mut self, resource: &Resource, key: Key, expect: Expect, value: Template) -> Txn {
-        self.ops.push(Op { resource: resource.clone(), key, expect, action: Action::Put(value) });
+        self.ops.push(Op { resource: resource.clone(), key, expect, action: Action::Put(value), mark: Mark(0) });
         self
     }
 
     #[must_use]
     pub fn delete(mut self, resource: &Resource, key: Key, expect: Expect) -> Txn {
-        self.ops.push(Op { resource: resource.clone(), key, expect, action: Action::Delete(None) });
+        self.ops.push(Op { resource: resource.clone(), key, expect, action: Action::Delete(None), mark: Mark(0) });
         self
     }
 
@@ -79,7 +81,13 @@ impl Txn {
     /// out (finalizers taken off, a deletion timestamp) without writing that version first.
     #[must_use]
     pub fn delete_as(mut self, resource: &Resource, key: Key, expect: Expect, last: Template) -> Txn {
-        self.ops.push(Op { resource: resource.clone(), key, expect, action: Action::Delete(Some(last)) });
+        self.ops.push(Op {
+            resource: resource.clone(),
+            key,
+            expect,
+            action: Action::Delete(Some(last)),
+            mark: Mark(0),
+        });
         self
     }
 }

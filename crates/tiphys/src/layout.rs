@@ -46,6 +46,12 @@ impl Layout {
         self.root.join("store")
     }
 
+    /// Which resources are encrypted in the store, where nobody has said so: with the other keys, because servers of one
+    /// cluster have to agree on it.
+    pub(crate) fn encryption(&self) -> PathBuf {
+        self.pki().join("encryption.yaml")
+    }
+
     /// Image archives to import at start.
     pub(crate) fn archives(&self) -> PathBuf {
         self.root.join("images")

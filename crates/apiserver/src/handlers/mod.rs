@@ -35,6 +35,7 @@ async fn dispatch(server: &ApiServer, call: Call) -> Result<Answer, ApiError> {
         return Ok(respond::not_found());
     };
     check_place(&kind, &call)?;
+    freshness::of_shared_store(server, &call).await?;
     let answer = serve(server, call, &kind).await;
     let Some(warnings) = kind.resource.custom().map(|custom| custom.warnings()).filter(|texts| !texts.is_empty())
     else {

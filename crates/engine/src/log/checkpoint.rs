@@ -8,7 +8,7 @@ use crate::disk::{Disk, failed};
 use crate::log::frame::{Body, FORMAT, Writer};
 use crate::log::reader::{Next, Reader};
 use crate::log::{checkpoint_name, file_path, number_of, too_long};
-use crate::{EngineError, Record, Restore, Revision};
+use crate::{EngineError, Live, Record, Restore, Revision};
 
 /// Records are put together until a frame is about so long.
 const FRAME: usize = 64 << 10;
@@ -32,7 +32,7 @@ pub(super) struct Running {
 // === impl Checkpointer ===
 
 impl Checkpointer {
-    pub(super) fn start(self, live: Box<dyn Iterator<Item = Record> + Send>) -> Result<Running, EngineError> {
+    pub(super) fn start(self, live: Live) -> Result<Running, EngineError> {
         let give_up = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&give_up);
         let path = file_path(&*self.disk, &checkpoint_name(self.number));
@@ -44,7 +44,7 @@ impl Checkpointer {
     }
 
     /// Gives back how large it became.
-    fn run(&self, live: Box<dyn Iterator<Item = Record> + Send>, give_up: &AtomicBool) -> Result<u64, EngineError> {
+    fn run(&self, live: Live, give_up: &AtomicBool) -> Result<u64, EngineError> {
         let name = checkpoint_name(self.number);
         let temporary = format!("{name}.tmp");
         let written = self.write(&temporary, live, give_up);
@@ -64,12 +64,7 @@ impl Checkpointer {
         Ok(bytes)
     }
 
-    fn write(
-        &self,
-        temporary: &str,
-        live: Box<dyn Iterator<Item = Record> + Send>,
-        give_up: &AtomicBool,
-    ) -> Result<u64, EngineError> {
+    fn write(&self, temporary: &str, live: Live, give_up: &AtomicBool) -> Result<u64, EngineError> {
         let path = || file_path(&*self.disk, temporary);
         let mut file = self.disk.create(temporary).map_err(failed("create", path()))?;
         let (mut buffer, mut offset) = (Vec::with_capacity(WRITE + FRAME), 0);
@@ -86,6 +81,7 @@ impl Checkpointer {
         };
         writer(&mut buffer, offset, Frame::Mark(Body::Head { format: FORMAT, boot: self.disk.boot_id() }))?;
         for record in live {
+            let record = record?;
             records += 1;
             group_bytes += record.path.len() + record.value.len();
             group.push(record);

@@ -325,6 +325,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Expected;
 
     proptest! {
         /// The checksum says that bytes are as they were written, not by whom.
@@ -347,13 +348,13 @@ mod tests {
                 .map(|(number, name)| {
                     let (resource, path) = (Arc::from("pods"), Arc::from(name.as_str()));
                     if number % 3 == 2 {
-                        return Mutation::Delete { resource, path, observed: None };
+                        return Mutation::Delete { resource, path, expected: Expected::Any };
                     }
                     let value = Template::split(Bytes::from(head.clone()), head.len() / 2);
-                    Mutation::Put { resource, path, value, created: created.map(Revision), observed: None }
+                    Mutation::Put { resource, path, value, created: created.map(Revision), expected: Expected::Any }
                 })
                 .collect();
-            let transaction = Transaction { mutations: mutations.clone(), durability: Default::default() };
+            let transaction = Transaction { mutations: mutations.clone(), durability: Default::default(), lifetime: None };
             let mut buffer = Vec::new();
             let mut writer = Writer { buffer: &mut buffer, file: 3, offset: 80, synced: 6 };
             writer.transaction(7, Revision(9), &transaction).unwrap();

@@ -21,7 +21,7 @@ use crate::log::checkpoint::{Checkpointer, Running};
 use crate::log::frame::{Body, Change, FORMAT, Writer};
 use crate::log::reader::{End, Next, Reader};
 use crate::{
-    CommitError, Durability, Engine, EngineError, Factory, OpenReason, Opened, Outcome, Record, Restore, Revision,
+    CommitError, Durability, Engine, EngineError, Factory, Live, OpenReason, Opened, Outcome, Restore, Revision,
     Transaction,
 };
 
@@ -200,7 +200,7 @@ impl Engine for Log {
         self.checkpoint.is_none() && !self.broken && self.sealed_bytes + self.end > due
     }
 
-    fn checkpoint(&mut self, live: Box<dyn Iterator<Item = Record> + Send>) -> Result<(), EngineError> {
+    fn checkpoint(&mut self, live: Live) -> Result<(), EngineError> {
         self.usable()?;
         if self.checkpoint.is_some() {
             return Ok(());

@@ -11,8 +11,8 @@ use super::{LogFactory, LogOptions};
 use crate::disk::Disk;
 use crate::disk::sim::SimDisk;
 use crate::{
-    CommitError, Durability, Engine, EngineError, Factory, Mutation, OpenReason, Outcome, Record, Restore, Revision,
-    Template, Transaction,
+    CommitError, Durability, Engine, EngineError, Expected, Factory, Live, Mutation, OpenReason, Outcome, Record,
+    Restore, Revision, Template, Transaction,
 };
 
 type Contents = BTreeMap<String, (u64, u64, Text)>;
@@ -122,17 +122,20 @@ impl Model {
                     Some(len) => {
                         let text = vec![b'a' + key % 26; usize::from(*len)];
                         let value = Template::split(Bytes::from(text), usize::from(*len) / 2);
-                        let put = Mutation::Put { resource, path, value, created: known, observed: None };
+                        let put = Mutation::Put { resource, path, value, created: known, expected: Expected::Any };
                         mutations.insert(*key, put);
                     }
                     None if known.is_some() => {
-                        mutations.insert(*key, Mutation::Delete { resource, path, observed: None });
+                        mutations.insert(*key, Mutation::Delete { resource, path, expected: Expected::Any });
                     }
                     None => {}
                 }
             }
-            let transaction =
-                Transaction { mutations: mutations.into_values().collect(), durability: write.durability };
+            let transaction = Transaction {
+                mutations: mutations.into_values().collect(),
+                durability: write.durability,
+                lifetime: None,
+            };
             apply(&mut contents, &transaction, u64::MAX);
             batch.push(transaction);
         }
@@ -179,17 +182,17 @@ fn apply(contents: &mut Contents, transaction: &Transaction, revision: u64) {
     }
 }
 
-fn live(contents: &Contents) -> Box<dyn Iterator<Item = Record> + Send> {
+fn live(contents: &Contents) -> Live {
     Box::new(contents.clone().into_iter().map(|(path, (created, modified, Text(value)))| {
         let hole = value.iter().position(|byte| *byte == b'|').unwrap();
         let value = Bytes::from(value);
-        Record {
+        Ok(Record {
             resource: Arc::from("pods"),
             path: Arc::from(path),
             value: Template { head: value.slice(..hole), tail: value.slice(hole + 1..) },
             created: Revision(created),
             modified: Revision(modified),
-        }
+        })
     }))
 }
 
@@ -305,9 +308,13 @@ fn run(seed: u64, steps: &[Step]) -> (SimDisk, Model) {
                     path: Arc::from("huge"),
                     value: Template::split(Bytes::from(huge), 0),
                     created: None,
-                    observed: None,
+                    expected: Expected::Any,
                 };
-                let result = running.commit(&[Transaction { mutations: vec![put], durability: Durability::Synced }]);
+                let result = running.commit(&[Transaction {
+                    mutations: vec![put],
+                    durability: Durability::Synced,
+                    lifetime: None,
+                }]);
                 assert!(matches!(result, Err(CommitError::Refused(_))));
                 disk.set_capacity(usize::MAX);
             }

@@ -152,7 +152,9 @@ impl Registry {
         let value = kind.stored_form(&served).await?;
         check_size(&value)?;
         let revision = current.mod_revision().0;
-        if is_same(&value, current) || cx.dry_run {
+        // What is kept with an older key is written again: that is how a key is rotated.
+        let unchanged = is_same(&value, current) && !self.inner.store.is_stale(&kind.table, current);
+        if unchanged || cx.dry_run {
             let bytes = canonical::at(&served, revision);
             return Ok(Some(Written { bytes, entry: None, created: false }));
         }

@@ -29,7 +29,7 @@ fn step(keys: u16) -> impl Strategy<Value = Step> {
 fn entry(number: u16, revision: u64) -> Arc<Entry> {
     let key = Key::new("", &format!("{number:05}")).unwrap();
     let value = Template { head: Bytes::new(), tail: Bytes::new() };
-    Arc::new(Entry::new(key, &value, Revision(revision), Revision(revision)))
+    Arc::new(Entry::new(key, &value, Revision(revision), Revision(revision), engine::Mark(0)))
 }
 
 fn contents(tree: &Tree) -> Vec<(String, u64)> {

@@ -8,6 +8,8 @@
 
 mod basics;
 mod disk;
+mod etcd;
+mod etcd_server;
 mod kill;
 mod load;
 mod model;

@@ -8,18 +8,18 @@ use std::{
 };
 
 use anyhow::Context as _;
-use apiserver::{ApiServer, bootstrap};
+use apiserver::{ApiServer, bootstrap, identity::Identity};
 use auth::{EscalationCheck, NodeAuthorizer, Rbac, Union};
-use informer::Caches;
+use informer::{Caches, Elector, ElectorConfig};
 use outbound::Outbound;
 use pki::{Authority, CertificateSpec, Kubeconfig, ServingIdentity};
 use registry::{Registry, UserInfo};
-use store::{Store, StoreOptions};
+use store::Store;
 use supervisor::Supervisor;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use super::{Settings, access};
+use super::{Settings, access, storage};
 
 /// How often certificates are looked at; they are renewed long before they end.
 const RENEWAL: Duration = Duration::from_secs(12 * 3600);
@@ -33,6 +33,7 @@ pub(crate) struct ControlPlane {
     /// Told once the node's own server can be asked inside the process.
     pub(crate) dialer: Arc<super::node::Dialer>,
     store: Store,
+    identity: Identity,
     address: SocketAddr,
 }
 
@@ -44,15 +45,9 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let identity = ServingIdentity::new(&certificate, &key)?;
     let tls = pki::server_config_for_any_client(identity.clone())?;
 
-    let path = layout.store();
-    let store =
-        tokio::task::spawn_blocking(move || Store::open(engine::log::LogFactory::new(path), StoreOptions::default()))
-            .await
-            .context("open the store")?
-            .context("open the store")?;
+    let storage::Storage { store, .. } = storage::open(&settings.arguments.storage, layout, supervisor).await?;
     let resources =
         apiserver::kinds::all(&resources::Options { service_ranges: vec![settings.arguments.service_cidr] });
-    watch_store(&store, supervisor);
     let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
     let authorizer = Arc::new(Union::new(vec![nodes.clone(), rbac.clone()]));
     let escalation = Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone()));
@@ -97,21 +92,15 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     server.serve(supervisor, listener, Arc::new(tls));
     server.set_ready();
     info!(%address, "API answers");
-    apiserver::expire::events(&registry, apiserver::expire::EVENT_TTL, supervisor);
+    if !store.is_shared() {
+        // A shared store lets go of them by itself.
+        apiserver::expire::events(&registry, apiserver::expire::EVENT_TTL, supervisor);
+    }
+    let own = Identity::new(&settings.node_name, (address.port() != 6443).then_some(address.port()));
+    apiserver::identity::keep(&registry, own.clone(), supervisor);
     renew(authority.clone(), spec, identity, supervisor);
     let caches = Caches::new(server.client(component("system:kube-controller-manager")), supervisor);
-    Ok(ControlPlane { server, authority, caches, dialer, store, address })
-}
-
-/// A server whose store has gone would look alive and refuse every write: it ends instead, and is started again.
-fn watch_store(store: &Store, supervisor: &Supervisor) {
-    let (store, owner) = (store.clone(), supervisor.clone());
-    supervisor.spawn("store watch", async move {
-        store.closed().await;
-        if !owner.is_shutting_down() {
-            owner.fail("the store has closed");
-        }
-    });
+    Ok(ControlPlane { server, authority, caches, dialer, store, identity: own, address })
 }
 
 /// A user that is part of the cluster.
@@ -166,16 +155,57 @@ fn renew(authority: Arc<Authority>, spec: CertificateSpec, identity: Arc<Serving
 }
 
 impl ControlPlane {
-    /// Starts what decides: controllers and scheduler.
-    pub(super) fn start_agents(&self, supervisor: &Supervisor) {
+    /// Starts what decides: controllers and scheduler. Where other servers work on the same store, one decides for all.
+    pub(super) fn start_agents(&self, settings: &Settings, supervisor: &Supervisor) {
         let server = self.server.clone();
         let clients: controllers::ClientFactory =
             Arc::new(move |account| server.client(auth::service_account::user("kube-system", account)));
-        let options = controllers::Options { root_ca: self.authority.certificate().to_owned(), ..Default::default() };
-        controllers::run(&clients, &self.caches, supervisor, options);
-        let client = self.server.client(component("system:kube-scheduler"));
-        let scheduler = scheduler::run(client, self.caches.clone(), supervisor.clone(), scheduler::Options::default());
-        supervisor.spawn("scheduler", scheduler);
+        let (caches, root_ca) = (self.caches.clone(), self.authority.certificate().to_owned());
+        self.decide("kube-controller-manager", settings, supervisor, move |supervisor| {
+            let options = controllers::Options { root_ca: root_ca.clone(), ..Default::default() };
+            controllers::run(&clients, &caches, supervisor, options);
+        });
+        let (client, caches) = (self.server.client(component("system:kube-scheduler")), self.caches.clone());
+        self.decide("kube-scheduler", settings, supervisor, move |supervisor| {
+            let options = scheduler::Options::default();
+            let scheduler = scheduler::run(client.clone(), caches.clone(), supervisor.clone(), options);
+            supervisor.spawn("scheduler", scheduler);
+        });
+    }
+
+    /// Runs a component here: at once where this is the only server, otherwise while it holds the component's lease.
+    fn decide(
+        &self,
+        name: &'static str,
+        settings: &Settings,
+        supervisor: &Supervisor,
+        start: impl Fn(&Supervisor) + Send + Sync + 'static,
+    ) {
+        if !self.store.is_shared() {
+            start(supervisor);
+            return;
+        }
+        let client = self.server.client(component(&format!("system:{name}")));
+        let identity = format!("{}_{}", settings.node_name, self.identity.holder());
+        let owner = supervisor.clone();
+        supervisor.spawn_draining(name, async move {
+            while !owner.is_shutting_down() {
+                let config = ElectorConfig::new("kube-system", name, &identity);
+                let mut leadership = tokio::select! {
+                    leadership = Elector::new(client.clone(), config).acquire(&owner) => leadership,
+                    () = owner.shutting_down() => return,
+                };
+                // What it runs ends with its term.
+                let term = Supervisor::new();
+                start(&term);
+                tokio::select! {
+                    () = leadership.lost() => {}
+                    () = owner.shutting_down() => {}
+                    () = term.failed() => owner.fail("a component that was leading has failed"),
+                }
+                term.shutdown().await;
+            }
+        });
     }
 
     /// The administrator's credentials: in the data directory, and where the user wants them.

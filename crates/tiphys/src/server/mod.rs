@@ -10,6 +10,7 @@ pub(crate) mod lock;
 pub(crate) mod names;
 mod node;
 mod notify;
+pub(crate) mod storage;
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -62,6 +63,8 @@ pub(crate) struct Arguments {
     disable_agent: bool,
     #[command(flatten)]
     access: access::AccessFlags,
+    #[command(flatten)]
+    storage: storage::StorageArguments,
 }
 
 /// What all parts of the server are told.
@@ -104,7 +107,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let started = async {
         let control_plane = control_plane::start(&settings, &supervisor).await?;
-        control_plane.start_agents(&supervisor);
+        control_plane.start_agents(&settings, &supervisor);
         let node = match settings.arguments.disable_agent {
             true => None,
             false => Some(node::start(&settings, &control_plane, &supervisor).await?),

@@ -1,0 +1,186 @@
+//! Where the cluster is kept and how: the engine, and what is encrypted in it.
+
+mod forms;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use encryption::{AtRest, Configuration};
+use engine::{
+    Layout,
+    etcd::{EtcdFactory, EtcdOptions},
+    log::LogFactory,
+};
+use grpc::Endpoint;
+use store::{Store, StoreOptions};
+use supervisor::Supervisor;
+use tracing::info;
+
+use crate::layout;
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StorageArguments {
+    /// Which resources are encrypted in the store, and how: a file of the kind EncryptionConfiguration. Without one,
+    /// Secrets are encrypted with a key that the server makes for itself
+    #[arg(long)]
+    encryption_provider_config: Option<PathBuf>,
+    /// Read that file again when it changes
+    #[arg(long)]
+    encryption_provider_config_automatic_reload: bool,
+    /// Keep the cluster in this etcd, which several API servers may share, instead of in the data directory
+    #[arg(long, value_delimiter = ',')]
+    etcd_servers: Vec<String>,
+    /// Who etcd's certificates are to be from
+    #[arg(long)]
+    etcd_cafile: Option<PathBuf>,
+    /// Certificate to show to etcd
+    #[arg(long, requires = "etcd_keyfile")]
+    etcd_certfile: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(long, requires = "etcd_certfile")]
+    etcd_keyfile: Option<PathBuf>,
+    /// What all keys in etcd begin with
+    #[arg(long, default_value = Layout::DEFAULT_PREFIX)]
+    etcd_prefix: String,
+    /// How often etcd is compacted, in seconds; 0: by somebody else
+    #[arg(long, default_value = "300", value_parser = seconds)]
+    etcd_compaction_interval: Duration,
+    /// Where the cluster is kept: embedded, or etcd3 with --etcd-servers, which is what they mean anyway
+    #[arg(long)]
+    storage_backend: Option<Backend>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    Embedded,
+    Etcd3,
+}
+
+/// Go's `5m0s` as well as plain seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let plain = text.strip_suffix('s').unwrap_or(text);
+    let (minutes, seconds) = plain.split_once('m').unwrap_or(("0", plain));
+    let number = |text: &str| if text.is_empty() { Ok(0) } else { text.parse::<u64>() };
+    match (number(minutes), number(seconds)) {
+        (Ok(minutes), Ok(seconds)) => Ok(Duration::from_secs(minutes.saturating_mul(60).saturating_add(seconds))),
+        _ => Err(format!("{text:?} is no duration such as 5m0s")),
+    }
+}
+
+/// The store, and what encrypts in it.
+pub(crate) struct Storage {
+    pub(crate) store: Store,
+    pub(crate) at_rest: Arc<AtRest>,
+}
+
+pub(crate) async fn open(
+    arguments: &StorageArguments,
+    layout: &layout::Layout,
+    supervisor: &Supervisor,
+) -> anyhow::Result<Storage> {
+    let (given, own) = (arguments.encryption_provider_config.clone(), layout.encryption());
+    let keys = Arc::new(Layout::new(&arguments.etcd_prefix, builtin_resources()));
+    let path = layout.store();
+    let etcd = arguments.etcd(&keys)?;
+    let opened = tokio::task::spawn_blocking(move || {
+        let configuration = match &given {
+            Some(path) => Configuration::read(path)?,
+            None => encryption::own_configuration(&own)?,
+        };
+        let at_rest = Arc::new(AtRest::new(&configuration, keys, Some(Arc::new(forms::Upstream)))?);
+        let options = StoreOptions {
+            codec: at_rest.clone(),
+            lifetimes: vec![
+                ("events".into(), apiserver::expire::EVENT_TTL),
+                (apiserver::masters::RESOURCE.into(), apiserver::masters::LIFETIME),
+            ],
+            ..StoreOptions::default()
+        };
+        let store = match etcd {
+            Some(etcd) => Store::open(EtcdFactory::new(etcd), options).context("open the store in etcd")?,
+            None => Store::open(LogFactory::new(path), options).context("open the store")?,
+        };
+        anyhow::Ok(Storage { store, at_rest })
+    });
+    let storage = opened.await.context("open the store")??;
+    watch(&storage.store, supervisor);
+    rewrite(&storage.store, supervisor);
+    if let Some(path) = arguments.encryption_provider_config.clone()
+        && arguments.encryption_provider_config_automatic_reload
+    {
+        let (store, owner) = (storage.store.clone(), supervisor.clone());
+        encryption::reload_with_file(storage.at_rest.clone(), path, supervisor, move || rewrite(&store, &owner));
+    }
+    Ok(storage)
+}
+
+impl StorageArguments {
+    /// `None` where the cluster is kept in the data directory.
+    pub(crate) fn etcd(&self, layout: &Arc<Layout>) -> anyhow::Result<Option<EtcdOptions>> {
+        match (self.storage_backend, self.etcd_servers.is_empty()) {
+            (None | Some(Backend::Embedded), true) => return Ok(None),
+            (Some(Backend::Embedded), false) => {
+                anyhow::bail!("--etcd-servers are of no use to --storage-backend=embedded")
+            }
+            (Some(Backend::Etcd3), true) => anyhow::bail!("--storage-backend=etcd3 needs --etcd-servers"),
+            (None | Some(Backend::Etcd3), false) => {}
+        }
+        let endpoint =
+            |text: &String| Endpoint::parse(text).with_context(|| format!("--etcd-servers: {text:?} is no URL"));
+        let endpoints: Vec<Endpoint> = self.etcd_servers.iter().map(endpoint).collect::<anyhow::Result<_>>()?;
+        let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
+        let tls = match (&self.etcd_cafile, endpoints.iter().any(Endpoint::is_tls)) {
+            (_, false) => None,
+            (None, true) => anyhow::bail!("--etcd-servers with https need --etcd-cafile"),
+            (Some(authority), true) => {
+                let certificate = self.etcd_certfile.as_ref().map(read).transpose()?;
+                let key = self.etcd_keyfile.as_ref().map(read).transpose()?;
+                let identity = certificate.as_deref().zip(key.as_deref());
+                Some(Arc::new(pki::client_config(&read(authority)?, identity)?))
+            }
+        };
+        let compaction = Some(self.etcd_compaction_interval).filter(|interval| !interval.is_zero());
+        Ok(Some(EtcdOptions { endpoints, tls, layout: Arc::clone(layout), compaction }))
+    }
+}
+
+/// The names under which the store keeps the kinds that are no custom ones.
+pub(crate) fn builtin_resources() -> Vec<String> {
+    let kinds = apiserver::kinds::all(&resources::Options::default());
+    let stored = kinds.iter().map(|kind| match kind.hub() {
+        Some(converted) => converted.hub.info().group_resource(),
+        None => kind.info().group_resource(),
+    });
+    stored.collect()
+}
+
+/// A server whose store has gone would look alive and refuse every write: it ends instead, and is started again.
+fn watch(store: &Store, supervisor: &Supervisor) {
+    let (store, owner) = (store.clone(), supervisor.clone());
+    supervisor.spawn("store watch", async move {
+        store.closed().await;
+        if !owner.is_shutting_down() {
+            owner.fail("the store has closed");
+        }
+    });
+}
+
+/// What is kept with an older key, or in the clear, is written again. Where others write too they may not have the new
+/// key yet: there it is for the administrator to say when, by an update that changes nothing, as upstream.
+fn rewrite(store: &Store, supervisor: &Supervisor) {
+    if store.is_shared() {
+        return;
+    }
+    let store = store.clone();
+    supervisor.spawn("encryption of what is stored", async move {
+        match store.rewrite_stale().await {
+            Ok(0) => {}
+            Ok(objects) => info!(objects, "written again with the present key"),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "not everything could be written again with the present key"
+            ),
+        }
+    });
+}
