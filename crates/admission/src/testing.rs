@@ -129,3 +129,23 @@ pub(crate) fn check(plugin: &dyn Admission, stored: &[&str], pod: &str) -> Value
 pub(crate) fn check_error(plugin: &dyn Admission, stored: &[&str], pod: &str) -> String {
     run(plugin, stored, pod).unwrap_err()
 }
+
+/// Allows nothing.
+pub(crate) struct DenyAll;
+
+impl registry::auth::Authorizer for DenyAll {
+    fn authorize<'a>(
+        &'a self,
+        _attributes: &'a registry::auth::Attributes,
+    ) -> futures::future::BoxFuture<'a, registry::auth::Decision> {
+        futures::future::ready(registry::auth::Decision::NoOpinion { reason: String::new() }).boxed()
+    }
+
+    fn rules_for<'a>(
+        &'a self,
+        _user: &'a UserInfo,
+        _namespace: &'a str,
+    ) -> futures::future::BoxFuture<'a, registry::auth::Rules> {
+        futures::future::ready(registry::auth::Rules::default()).boxed()
+    }
+}

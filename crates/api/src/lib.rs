@@ -19,6 +19,7 @@ pub mod node_affinity;
 pub mod owner;
 pub mod pod;
 pub mod pod_template;
+pub mod quota;
 pub mod requests;
 pub mod service;
 pub mod taint;

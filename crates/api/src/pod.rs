@@ -42,6 +42,24 @@ pub fn is_active(pod: &Pod) -> bool {
     !is_terminal(pod) && !is_terminating(pod)
 }
 
+/// Whether no container asks for any cpu or memory. Upstream: `qos.GetPodQOS` of class BestEffort.
+pub fn is_best_effort(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return true };
+    let some = |amounts: Option<&std::collections::BTreeMap<String, crate::Quantity>>| {
+        amounts.into_iter().flatten().any(|(name, text)| {
+            let amount: apimachinery::Quantity = text.0.parse().unwrap_or_default();
+            matches!(name.as_str(), "cpu" | "memory") && amount.sign() > 0
+        })
+    };
+    let of_pod = spec.resources.as_ref();
+    let pod_level = of_pod.is_some_and(|own| some(own.requests.as_ref()) || some(own.limits.as_ref()));
+    let mut containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let container = containers.any(|container| {
+        container.resources.as_ref().is_some_and(|own| some(own.requests.as_ref()) || some(own.limits.as_ref()))
+    });
+    !pod_level && !container
+}
+
 /// The node it is bound to.
 pub fn node_name(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())

@@ -75,7 +75,12 @@ impl TestCluster {
             .admission(Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone())));
         let outbound = Outbound::new(Arc::new(apiserver::Services::new(&store)), outbound::Kubeconfig::default());
         let (mutating, validating) = admission::webhook::plugins(&store, &outbound);
-        for plugin in admission::plugins().into_iter().chain([mutating, validating]) {
+        let plugins = admission::Options {
+            cluster_ranges: resources::Options::default().service_ranges,
+            callers: vec![mutating, validating],
+            ..admission::Options::new(authorizer.clone())
+        };
+        for plugin in admission::plugins(&plugins)? {
             builder = builder.admission(plugin);
         }
         let registry = builder.build()?;

@@ -53,9 +53,16 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let escalation = Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone()));
     let outbound = Outbound::new(Arc::new(apiserver::Services::new(&store)), outbound::Kubeconfig::default());
     let (mutating, validating) = admission::webhook::plugins(&store, &outbound);
-    let builder = admission::plugins()
+    let plugins = admission::plugins(&admission::Options {
+        cluster_ranges: vec![settings.arguments.cluster_cidr, settings.arguments.service_cidr],
+        enable: settings.arguments.enable_admission_plugins.clone(),
+        disable: settings.arguments.disable_admission_plugins.clone(),
+        configuration: super::admission::configuration(settings.arguments.admission_control_config_file.as_deref())?,
+        callers: vec![mutating, validating],
+        ..admission::Options::new(authorizer.clone())
+    })?;
+    let builder = plugins
         .into_iter()
-        .chain([mutating, validating])
         .fold(Registry::builder(store.clone()).admission(escalation), |builder, plugin| builder.admission(plugin));
     let registry = builder.resources(resources).build()?;
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod address;
+mod admission;
 mod control_plane;
 pub(crate) mod lock;
 pub(crate) mod names;
@@ -58,6 +59,15 @@ pub(crate) struct Arguments {
     /// Range of Services' addresses
     #[arg(long, default_value = "10.43.0.0/16")]
     service_cidr: IpNet,
+    /// Admission plugins to switch on beside those that are
+    #[arg(long, value_delimiter = ',')]
+    enable_admission_plugins: Vec<String>,
+    /// Admission plugins to switch off
+    #[arg(long, value_delimiter = ',')]
+    disable_admission_plugins: Vec<String>,
+    /// Settings of admission plugins: a file with an AdmissionConfiguration
+    #[arg(long)]
+    admission_control_config_file: Option<PathBuf>,
     /// Run only the control plane, no node
     #[arg(long)]
     disable_agent: bool,

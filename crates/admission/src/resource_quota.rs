@@ -1,0 +1,245 @@
+//! ResourceQuota: what a namespace may hold and ask for in all. Upstream: `k8s.io/apiserver/pkg/admission/plugin/resourcequota`.
+//!
+//! What an object adds is written into the quota's status before the object is stored, by compare and swap, so that two
+//! requests cannot both take the last of it. What is freed, and what was charged for writes that failed later, the
+//! quota controller finds.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use api::{
+    core::v1::{PersistentVolumeClaim, Pod, ResourceQuota as Quota, Service},
+    quota::{self, Scoped},
+    requests::Amounts,
+    resource::v1::ResourceClaim,
+};
+use apimachinery::{ApiError, Quantity};
+use futures::future::{BoxFuture, FutureExt as _};
+use registry::{
+    AnyObject, Info, UpdateKind, UserInfo, Verb,
+    admission::{Admission, AdmissionRequest, Operation},
+};
+
+use crate::gvr;
+
+pub(crate) struct ResourceQuota;
+
+/// What is asked for, and of what.
+struct Demand<'a> {
+    scoped: Scoped<'a>,
+    added: Amounts,
+    /// Names the object counts for, also where it adds nothing.
+    names: BTreeSet<String>,
+}
+
+impl Admission for ResourceQuota {
+    fn name(&self) -> &'static str {
+        "ResourceQuota"
+    }
+
+    fn handles(&self, info: &Info, subresource: &str, operation: Operation) -> bool {
+        let resize = is(info, "", "pods") && subresource == "resize";
+        let recounts = is(info, "", "services")
+            || is(info, "", "persistentvolumeclaims")
+            || is(info, "resource.k8s.io", "resourceclaims");
+        info.is_namespaced()
+            && info.plural != "events"
+            && match operation {
+                Operation::Create => subresource.is_empty() && !info.plural.ends_with("reviews"),
+                Operation::Update => resize || (subresource.is_empty() && recounts),
+                Operation::Delete | Operation::Connect => false,
+            }
+    }
+
+    fn validate<'a>(&'a self, request: &'a AdmissionRequest<'_>) -> BoxFuture<'a, Result<(), ApiError>> {
+        async move {
+            let quotas: Vec<Quota> = request.cx.reader.list("", "resourcequotas", Some(request.namespace));
+            if quotas.is_empty() {
+                return Ok(());
+            }
+            check(request, quotas).await
+        }
+        .boxed()
+    }
+}
+
+fn is(info: &Info, group: &str, plural: &str) -> bool {
+    info.group == group && info.plural == plural
+}
+
+async fn check(request: &AdmissionRequest<'_>, quotas: Vec<Quota>) -> Result<(), ApiError> {
+    let demand = demand(request);
+    let forbidden = |why: String| ApiError::forbidden(&gvr(request.info), request.name, why);
+    let mut charged = Vec::new();
+    for quota in quotas {
+        let name = quota.metadata.name.clone().unwrap_or_default();
+        let hard = api::quota::amounts(quota.status.as_ref().and_then(|status| status.hard.as_ref()));
+        // A quota that was just made says in its status what it restricts only once it has been counted.
+        let wanted = api::quota::amounts(quota.spec.as_ref().and_then(|spec| spec.hard.as_ref()));
+        let names: BTreeSet<String> =
+            hard.keys().chain(wanted.keys()).filter(|name| demand.names.contains(*name)).cloned().collect();
+        if names.is_empty() || !quota::in_scope(&quota, demand.scoped) {
+            continue;
+        }
+        if let Scoped::Pod(pod) = demand.scoped
+            && request.operation == Operation::Create
+            && let Some(why) = quota::unstated(pod, &names)
+        {
+            return Err(forbidden(format!("failed quota: {name}: {why}")));
+        }
+        let used = api::quota::amounts(quota.status.as_ref().and_then(|status| status.used.as_ref()));
+        let added: Amounts =
+            demand.added.iter().filter(|(name, _)| names.contains(*name)).map(|(n, a)| (n.clone(), *a)).collect();
+        if added.is_empty() {
+            continue;
+        }
+        let unknown: Vec<&str> = names.iter().filter(|name| !used.contains_key(*name)).map(String::as_str).collect();
+        if !unknown.is_empty() {
+            return Err(forbidden(format!("status unknown for quota: {name}, resources: {}", unknown.join(","))));
+        }
+        exceeded(&name, &added, &used, &hard).map_err(forbidden)?;
+        charged.push((name, added));
+    }
+    if request.cx.dry_run {
+        return Ok(());
+    }
+    for (name, added) in charged {
+        charge(request, &name, &added).await?;
+    }
+    Ok(())
+}
+
+/// What the request adds to what is there already; nothing that it frees.
+fn demand<'a>(request: &'a AdmissionRequest<'_>) -> Demand<'a> {
+    let now = request.cx.now;
+    let (scoped, usage, before) = match (request.info.group, request.info.plural) {
+        ("", "pods") => match request.object::<Pod>() {
+            Some(pod) => (
+                Scoped::Pod(pod),
+                quota::pod_usage(pod, now),
+                request.old_object::<Pod>().map(|old| quota::pod_usage(old, now)),
+            ),
+            None => (Scoped::Other, Amounts::new(), None),
+        },
+        ("", "persistentvolumeclaims") => match request.object::<PersistentVolumeClaim>() {
+            Some(claim) => (
+                Scoped::Claim(claim),
+                quota::claim_usage(claim),
+                request.old_object::<PersistentVolumeClaim>().map(quota::claim_usage),
+            ),
+            None => (Scoped::Other, Amounts::new(), None),
+        },
+        ("", "services") => (
+            Scoped::Other,
+            request.object::<Service>().map(quota::service_usage).unwrap_or_default(),
+            request.old_object::<Service>().map(quota::service_usage),
+        ),
+        ("resource.k8s.io", "resourceclaims") => (
+            Scoped::Other,
+            request.object::<ResourceClaim>().map(quota::device_claim_usage).unwrap_or_default(),
+            request.old_object::<ResourceClaim>().map(quota::device_claim_usage),
+        ),
+        (group, plural) => (Scoped::Other, quota::object_usage(group, plural), None),
+    };
+    let before = before.unwrap_or_default();
+    let names = usage.keys().cloned().collect();
+    let added = usage.into_iter().filter_map(|(name, amount)| {
+        let more = before.get(&name).map_or(amount, |before| amount.minus(before));
+        (more.sign() > 0).then_some((name, more))
+    });
+    Demand { scoped, added: added.collect(), names }
+}
+
+fn exceeded(name: &str, added: &Amounts, used: &Amounts, hard: &Amounts) -> Result<(), String> {
+    let zero = Quantity::ZERO;
+    let over: Vec<&String> = added
+        .iter()
+        .filter(|(name, more)| {
+            hard.get(*name).is_some_and(|limit| used.get(*name).unwrap_or(&zero).plus(more) > *limit)
+        })
+        .map(|(name, _)| name)
+        .collect();
+    if over.is_empty() {
+        return Ok(());
+    }
+    let print = |amounts: &Amounts| {
+        over.iter().map(|name| format!("{name}={}", amounts.get(*name).unwrap_or(&zero))).collect::<Vec<_>>().join(",")
+    };
+    Err(format!("exceeded quota: {name}, requested: {}, used: {}, limited: {}", print(added), print(used), print(hard)))
+}
+
+/// Adds to what is used, unless meanwhile others have taken too much.
+async fn charge(request: &AdmissionRequest<'_>, name: &str, added: &Amounts) -> Result<(), ApiError> {
+    // Tried alone, the plugin has nowhere to write.
+    let Some(place) = request.place else { return Ok(()) };
+    let registry = place.registry;
+    let kind = registry
+        .preferred_kind("", "resourcequotas")
+        .ok_or_else(|| ApiError::internal("resourcequotas are not registered"))?;
+    let mut cx = registry.context(Arc::new(UserInfo::loopback()), Verb::Update);
+    request.namespace.clone_into(&mut cx.namespace);
+    name.clone_into(&mut cx.name);
+    "status".clone_into(&mut cx.subresource);
+    let resource = gvr(request.info);
+    let change = |object: &mut dyn AnyObject| {
+        let Some(quota) = object.downcast_mut::<Quota>() else {
+            return Err(ApiError::internal("stored object is not a quota"));
+        };
+        let status = quota.status.get_or_insert_default();
+        let (hard, mut used) = (quota::amounts(status.hard.as_ref()), quota::amounts(status.used.as_ref()));
+        exceeded(name, added, &used, &hard).map_err(|why| ApiError::forbidden(&resource, request.name, why))?;
+        for (name, more) in added {
+            let sum = used.get(name).unwrap_or(&Quantity::ZERO).plus(more);
+            used.insert(name.clone(), sum);
+        }
+        status.used = Some(quota::texts(&used));
+        Ok(())
+    };
+    match registry.mutate(&kind, &cx, UpdateKind::Status, &change).await {
+        // Who is gone restricts nobody.
+        Err(error) if error.is("NotFound") => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ResourceQuota;
+    use crate::testing::{Case, PODS, check_error};
+    use api::core::v1::Pod;
+
+    fn quota(status: &str) -> String {
+        format!(
+            r#"{{"apiVersion":"v1","kind":"ResourceQuota","metadata":{{"name":"q","namespace":"ns"}},"spec":{{"hard":{{"cpu":"1","pods":"2"}}}},"status":{status}}}"#
+        )
+    }
+
+    fn pod(cpu: &str) -> String {
+        format!(
+            r#"{{"metadata":{{"name":"p","namespace":"ns"}},"spec":{{"containers":[{{"name":"c","resources":{{"requests":{{"cpu":"{cpu}"}}}}}}]}}}}"#
+        )
+    }
+
+    #[test]
+    fn what_is_too_much_is_said_as_upstream_says_it() {
+        let used = quota(r#"{"hard":{"cpu":"1","pods":"2"},"used":{"cpu":"800m","pods":"1"}}"#);
+        assert_eq!(
+            check_error(&ResourceQuota, &[&used], &pod("300m")),
+            r#"pods "p" is forbidden: exceeded quota: q, requested: cpu=300m, used: cpu=800m, limited: cpu=1"#
+        );
+        let stored = [used.as_str()];
+        let fits = Case::create(PODS, &stored, serde_json::from_str(&pod("200m")).unwrap());
+        assert!(fits.run::<Pod>(&ResourceQuota).object.is_ok());
+        assert_eq!(
+            check_error(
+                &ResourceQuota,
+                &[&used],
+                r#"{"metadata":{"name":"p","namespace":"ns"},"spec":{"containers":[{"name":"c"}]}}"#
+            ),
+            r#"pods "p" is forbidden: failed quota: q: must specify cpu for: c"#
+        );
+        assert_eq!(
+            check_error(&ResourceQuota, &[&quota("{}")], &pod("1m")),
+            r#"pods "p" is forbidden: status unknown for quota: q, resources: cpu,pods"#
+        );
+    }
+}
