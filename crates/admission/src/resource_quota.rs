@@ -73,10 +73,9 @@ async fn check(request: &AdmissionRequest<'_>, quotas: Vec<Quota>) -> Result<(),
     for quota in quotas {
         let name = quota.metadata.name.clone().unwrap_or_default();
         let hard = api::quota::amounts(quota.status.as_ref().and_then(|status| status.hard.as_ref()));
-        // A quota that was just made says in its status what it restricts only once it has been counted.
-        let wanted = api::quota::amounts(quota.spec.as_ref().and_then(|spec| spec.hard.as_ref()));
-        let names: BTreeSet<String> =
-            hard.keys().chain(wanted.keys()).filter(|name| demand.names.contains(*name)).cloned().collect();
+        let is_pod = matches!(demand.scoped, Scoped::Pod(_));
+        let counts = |name: &&String| demand.names.contains(*name) || (is_pod && quota::is_of_pods(name));
+        let names: BTreeSet<String> = hard.keys().filter(counts).cloned().collect();
         if names.is_empty() || !quota::in_scope(&quota, demand.scoped) {
             continue;
         }
@@ -238,7 +237,7 @@ mod tests {
             r#"pods "p" is forbidden: failed quota: q: must specify cpu for: c"#
         );
         assert_eq!(
-            check_error(&ResourceQuota, &[&quota("{}")], &pod("1m")),
+            check_error(&ResourceQuota, &[&quota(r#"{"hard":{"cpu":"1","pods":"2"}}"#)], &pod("1m")),
             r#"pods "p" is forbidden: status unknown for quota: q, resources: cpu,pods"#
         );
     }

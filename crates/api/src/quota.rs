@@ -68,6 +68,15 @@ pub fn pod_usage(pod: &Pod, now: Timestamp) -> Amounts {
     usage
 }
 
+/// Whether a quota of this name is about pods, also about those that ask for none of it.
+pub fn is_of_pods(name: &str) -> bool {
+    let asked = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
+    matches!(name, "pods" | "count/pods")
+        || matches!(asked, "cpu" | "memory" | "ephemeral-storage")
+        || asked.starts_with("hugepages-")
+        || (name.starts_with("requests.") && asked.contains('/'))
+}
+
 /// Neither ended, nor overdue.
 fn is_charged(pod: &Pod, now: Timestamp) -> bool {
     if crate::pod::is_terminal(pod) {
