@@ -26,7 +26,10 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The body of a response: bytes at hand, or a stream.
-pub struct Body(Kind);
+pub struct Body(Kind, Guard);
+
+/// What lives as long as the body.
+type Guard = Option<Box<dyn std::any::Any + Send>>;
 
 enum Kind {
     Whole(Option<Bytes>),
@@ -36,11 +39,11 @@ enum Kind {
 
 impl Body {
     pub(crate) fn empty() -> Self {
-        Self(Kind::Whole(None))
+        Self(Kind::Whole(None), None)
     }
 
     pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self(Kind::Whole(Some(bytes.into()).filter(|bytes| !bytes.is_empty())))
+        Self(Kind::Whole(Some(bytes.into()).filter(|bytes| !bytes.is_empty())), None)
     }
 
     /// The body, where it is at hand.
@@ -60,13 +63,23 @@ impl Body {
         }
     }
 
+    /// Whether there is more than what is at hand.
+    pub(crate) fn is_made_while_sent(&self) -> bool {
+        !matches!(self.0, Kind::Whole(_))
+    }
+
+    /// The same body, with something that is dropped with it.
+    pub(crate) fn holding(self, guard: impl std::any::Any + Send) -> Self {
+        Self(self.0, Some(Box::new((self.1, guard))))
+    }
+
     /// A long document that is made while it is read.
     pub(crate) fn long<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self(Kind::Long(body.map_err(Into::into).boxed_unsync()))
+        Self(Kind::Long(body.map_err(Into::into).boxed_unsync()), None)
     }
 
     pub(crate) fn stream<B>(body: B) -> Self
@@ -74,7 +87,7 @@ impl Body {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self(Kind::Stream(body.map_err(Into::into).boxed_unsync()))
+        Self(Kind::Stream(body.map_err(Into::into).boxed_unsync()), None)
     }
 }
 

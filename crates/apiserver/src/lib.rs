@@ -5,8 +5,10 @@
 //! Upstream counterpart: `k8s.io/apiserver/pkg/server`, `pkg/endpoints` and `pkg/kubeapiserver`.
 
 mod actions;
+mod audit;
 mod body;
 pub mod bootstrap;
+mod chain;
 mod client;
 mod compress;
 mod connect;
@@ -14,6 +16,7 @@ mod discovery;
 mod encode;
 pub mod expire;
 mod filters;
+mod flow;
 mod handlers;
 pub mod identity;
 pub mod kinds;
@@ -35,4 +38,4 @@ pub use body::{Body, BoxError, RequestBody};
 pub use client::InProcess;
 pub use connect::{NodeAddress, NodeDialer, NodeStream, Services, TlsDialer};
 pub use options::ServerOptions;
-pub use server::{ApiServer, ApiServerBuilder, Document, PathHandler, Peer};
+pub use server::{ApiServer, ApiServerBuilder, Document, HealthCheck, PathHandler, Peer};

@@ -1,129 +1,297 @@
-//! Counters of requests, in the names that upstream's dashboards know. Upstream: `endpoints/metrics`.
+//! What is counted of requests, in the names that upstream's dashboards know. Upstream: `endpoints/metrics`.
 
 use std::{
     collections::HashMap,
     fmt::Write as _,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use metrics::{Counter, Family, Gauge, Histogram, Stability, exponential};
 
-/// Upper bounds of the duration histogram, in seconds.
-const BUCKETS: [f64; 17] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0];
-/// Distinct label sets are bounded: what comes from the URL is only used for registered resources.
-const MAX_SERIES: usize = 8 * 1024;
+use crate::{server::ApiServer, version};
 
-/// Labels of one series.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+const DURATIONS: [f64; 23] = [
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
+    45.0, 60.0,
+];
+const SIZES: [f64; 7] = exponential(1000.0, 10.0);
+const EVENT_SIZES: [f64; 8] = exponential(1024.0, 2.0);
+
+static REQUESTS: Family<Counter, 9> = Family::new(
+    "apiserver_request_total",
+    Stability::Stable,
+    "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.",
+    ["code", "component", "dry_run", "group", "resource", "scope", "subresource", "verb", "version"],
+);
+static LATENCIES: Family<Histogram, 8> = Family::with_bounds(
+    "apiserver_request_duration_seconds",
+    Stability::Stable,
+    "Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.",
+    ["component", "dry_run", "group", "resource", "scope", "subresource", "verb", "version"],
+    &DURATIONS,
+);
+static SLI_LATENCIES: Family<Histogram, 7> = Family::with_bounds(
+    "apiserver_request_sli_duration_seconds",
+    Stability::Alpha,
+    "Response latency distribution (not counting webhook duration and priority & fairness queue wait times) in seconds for each verb, group, version, resource, subresource, scope and component.",
+    ["component", "group", "resource", "scope", "subresource", "verb", "version"],
+    &DURATIONS,
+);
+static RESPONSE_SIZES: Family<Histogram, 7> = Family::with_bounds(
+    "apiserver_response_sizes",
+    Stability::Stable,
+    "Response size distribution in bytes for each group, version, verb, resource, subresource, scope and component.",
+    ["component", "group", "resource", "scope", "subresource", "verb", "version"],
+    &SIZES,
+);
+static LONG_RUNNING: Family<Gauge, 7> = Family::new(
+    "apiserver_longrunning_requests",
+    Stability::Stable,
+    "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way.",
+    ["component", "group", "resource", "scope", "subresource", "verb", "version"],
+);
+static IN_FLIGHT: Family<Gauge, 1> = Family::new(
+    "apiserver_current_inflight_requests",
+    Stability::Stable,
+    "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
+    ["request_kind"],
+);
+static TERMINATIONS: Family<Counter, 8> = Family::new(
+    "apiserver_request_terminations_total",
+    Stability::Alpha,
+    "Number of requests which apiserver terminated in self-defense.",
+    ["code", "component", "group", "resource", "scope", "subresource", "verb", "version"],
+);
+static WATCH_EVENTS: Family<Counter, 3> = Family::new(
+    "apiserver_watch_events_total",
+    Stability::Beta,
+    "Number of events sent in watch clients",
+    ["group", "version", "resource"],
+);
+static WATCH_EVENT_SIZES: Family<Histogram, 3> = Family::with_bounds(
+    "apiserver_watch_events_sizes",
+    Stability::Beta,
+    "Watch event size distribution in bytes",
+    ["group", "version", "resource"],
+    &EVENT_SIZES,
+);
+pub(crate) static TLS_ERRORS: Family<Counter, 0> = Family::new(
+    "apiserver_tls_handshake_errors_total",
+    Stability::Alpha,
+    "Number of requests dropped with 'TLS handshake error from' error",
+    [],
+);
+static AUTHENTICATIONS: Family<Counter, 1> =
+    Family::new("authentication_attempts", Stability::Alpha, "Counter of authenticated attempts.", ["result"]);
+static AUTHORIZATIONS: Family<Counter, 1> = Family::new(
+    "authorization_attempts_total",
+    Stability::Alpha,
+    "Counter of authorization attempts broken down by result.",
+    ["result"],
+);
+
+/// What a request is counted under. Only names of registered kinds, so that no URL makes a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Labels {
     pub(crate) verb: &'static str,
-    pub(crate) group: String,
-    pub(crate) version: String,
-    pub(crate) resource: String,
-    pub(crate) subresource: String,
+    pub(crate) dry_run: &'static str,
+    pub(crate) group: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) resource: &'static str,
+    pub(crate) subresource: &'static str,
     pub(crate) scope: &'static str,
-    pub(crate) code: u16,
 }
 
-#[derive(Default)]
+/// Counters of one kind of request with one outcome, found by one look.
 struct Series {
-    count: AtomicU64,
-    nanoseconds: AtomicU64,
-    buckets: [AtomicU64; BUCKETS.len()],
+    total: Arc<Counter>,
+    latency: Arc<Histogram>,
+    sli: Arc<Histogram>,
+    sizes: Arc<Histogram>,
 }
 
 #[derive(Default)]
 pub(crate) struct Metrics {
-    series: ArcSwap<HashMap<Labels, Arc<Series>>>,
-    pub(crate) in_flight: AtomicI64,
+    series: ArcSwap<HashMap<(Labels, u16), Arc<Series>>>,
     pub(crate) watches: AtomicI64,
+    /// Requests under way: reading and writing.
+    pub(crate) reading: AtomicI64,
+    pub(crate) writing: AtomicI64,
+}
+
+/// Events of one kind, for its watches.
+#[derive(Clone)]
+pub(crate) struct WatchCounters {
+    events: Arc<Counter>,
+    sizes: Arc<Histogram>,
+}
+
+/// A request that may go on for hours.
+pub(crate) struct LongRunning(Arc<Gauge>);
+
+impl Labels {
+    fn seven(&self) -> [&'static str; 7] {
+        ["apiserver", self.group, self.resource, self.scope, self.subresource, self.verb, self.version]
+    }
 }
 
 impl Metrics {
-    pub(crate) fn record(&self, labels: Labels, duration: Duration) {
-        let series = match self.series.load().get(&labels) {
+    /// `size` is nothing for what is streamed.
+    pub(crate) fn record(&self, labels: Labels, code: u16, duration: Duration, waited: Duration, size: Option<usize>) {
+        let key = (labels, code);
+        let series = match self.series.load().get(&key) {
             Some(series) => Arc::clone(series),
-            None => self.add(labels),
+            None => self.add(labels, code),
         };
-        let seconds = duration.as_secs_f64();
-        series.count.fetch_add(1, Ordering::Relaxed);
-        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        series.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
-        if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound) {
-            series.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        series.total.inc();
+        if labels.verb == "WATCH" || labels.verb == "CONNECT" {
+            return;
+        }
+        series.latency.observe_duration(duration);
+        series.sli.observe_duration(duration.saturating_sub(waited));
+        if let Some(size) = size {
+            #[expect(clippy::cast_precision_loss, reason = "a size for people")]
+            series.sizes.observe(size as f64);
         }
     }
 
-    fn add(&self, labels: Labels) -> Arc<Series> {
-        let series = Arc::new(Series::default());
+    fn add(&self, labels: Labels, code: u16) -> Arc<Series> {
+        let Labels { verb, dry_run, group, version, resource, subresource, scope } = labels;
+        let text = code.to_string();
+        let series = Arc::new(Series {
+            total: REQUESTS.with([&text, "apiserver", dry_run, group, resource, scope, subresource, verb, version]),
+            latency: LATENCIES.with(["apiserver", dry_run, group, resource, scope, subresource, verb, version]),
+            sli: SLI_LATENCIES.with(labels.seven()),
+            sizes: RESPONSE_SIZES.with(labels.seven()),
+        });
         self.series.rcu(|all| {
             let mut all = HashMap::clone(all);
-            if all.len() < MAX_SERIES {
-                all.entry(labels.clone()).or_insert_with(|| Arc::clone(&series));
-            }
+            all.insert((labels, code), Arc::clone(&series));
             all
         });
-        self.series.load().get(&labels).map_or(series, Arc::clone)
+        series
     }
 
-    /// Prometheus text.
-    pub(crate) fn render(&self) -> String {
-        let mut out = String::new();
-        let all = self.series.load();
-        let mut sorted: Vec<_> = all.iter().collect();
-        sorted.sort_by_key(|(labels, _)| {
-            (labels.group.clone(), labels.resource.clone(), labels.subresource.clone(), labels.verb, labels.code)
-        });
-        out.push_str("# HELP apiserver_request_total [STABLE] Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.\n# TYPE apiserver_request_total counter\n");
-        for (labels, series) in &sorted {
-            let _ = writeln!(
-                out,
-                "apiserver_request_total{{code=\"{}\",component=\"apiserver\",dry_run=\"\",{}}} {}",
-                labels.code,
-                labels.common(),
-                series.count.load(Ordering::Relaxed)
-            );
+    /// A request that the server ends for its own good.
+    pub(crate) fn terminated(&self, labels: Option<Labels>, code: u16) {
+        if let Some(labels) = labels {
+            let [component, group, resource, scope, subresource, verb, version] = labels.seven();
+            let code = code.to_string();
+            TERMINATIONS.with([&code, component, group, resource, scope, subresource, verb, version]).inc();
         }
-        out.push_str("# HELP apiserver_request_duration_seconds [STABLE] Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.\n# TYPE apiserver_request_duration_seconds histogram\n");
-        for (labels, series) in sorted.iter().filter(|(labels, _)| labels.code < 300) {
-            let common = labels.common();
-            let mut sum = 0;
-            for (bound, bucket) in BUCKETS.iter().zip(&series.buckets) {
-                sum += bucket.load(Ordering::Relaxed);
-                let _ = writeln!(
-                    out,
-                    "apiserver_request_duration_seconds_bucket{{component=\"apiserver\",dry_run=\"\",{common},le=\"{bound}\"}} {sum}"
-                );
-            }
-            let count = series.count.load(Ordering::Relaxed);
-            let seconds = Duration::from_nanos(series.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
-            let _ = writeln!(
-                out,
-                "apiserver_request_duration_seconds_bucket{{component=\"apiserver\",dry_run=\"\",{common},le=\"+Inf\"}} {count}\n\
-                 apiserver_request_duration_seconds_sum{{component=\"apiserver\",dry_run=\"\",{common}}} {seconds}\n\
-                 apiserver_request_duration_seconds_count{{component=\"apiserver\",dry_run=\"\",{common}}} {count}"
-            );
-        }
-        let _ = writeln!(
-            out,
-            "# HELP apiserver_current_inflight_requests [STABLE] Maximal number of currently used inflight request limit of this apiserver per request kind in last second.\n# TYPE apiserver_current_inflight_requests gauge\napiserver_current_inflight_requests {}\n# HELP apiserver_longrunning_requests [STABLE] Gauge of all active long-running apiserver requests.\n# TYPE apiserver_longrunning_requests gauge\napiserver_longrunning_requests{{component=\"apiserver\",verb=\"WATCH\"}} {}",
-            self.in_flight.load(Ordering::Relaxed),
-            self.watches.load(Ordering::Relaxed)
+    }
+
+    /// Prometheus text of everything that is counted in the process.
+    pub(crate) fn render(&self, server: &ApiServer) -> String {
+        IN_FLIGHT.with(["readOnly"]).set(self.reading.load(Ordering::Relaxed));
+        IN_FLIGHT.with(["mutating"]).set(self.writing.load(Ordering::Relaxed));
+        let mut out = metrics::render();
+        let mut kinds = server.registry().kinds();
+        kinds.sort_by_key(|kind| kind.info().group_resource());
+        kinds.dedup_by_key(|kind| kind.info().group_resource());
+        let stored =
+            kinds.iter().filter(|kind| kind.resource.create_action().is_none() && kind.resource.hub().is_none());
+        #[expect(clippy::cast_precision_loss, reason = "counts for people")]
+        let counts: Vec<(String, f64)> = stored
+            .map(|kind| (format!("resource=\"{}\"", kind.info().group_resource()), kind.count() as f64))
+            .collect();
+        metrics::render_value(
+            "apiserver_storage_objects",
+            Stability::Stable,
+            "gauge",
+            "[DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.",
+            counts.clone(),
+            &mut out,
         );
+        let info = serde_json::to_value(version::info()).unwrap_or_default();
+        let text = |name: &str| info[name].as_str().unwrap_or_default().to_owned();
+        let labels = format!(
+            "build_date=\"{}\",compiler=\"{}\",git_commit=\"{}\",git_tree_state=\"{}\",git_version=\"{}\",go_version=\"{}\",major=\"{}\",minor=\"{}\",platform=\"{}\"",
+            text("buildDate"),
+            text("compiler"),
+            text("gitCommit"),
+            text("gitTreeState"),
+            text("gitVersion"),
+            text("goVersion"),
+            text("major"),
+            text("minor"),
+            text("platform"),
+        );
+        metrics::render_value(
+            "kubernetes_build_info",
+            Stability::Alpha,
+            "gauge",
+            "A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.",
+            [(labels, 1.0)],
+            &mut out,
+        );
+        process(&mut out);
         out
     }
 }
 
-impl Labels {
-    fn common(&self) -> String {
-        format!(
-            "group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",verb=\"{}\",version=\"{}\"",
-            self.group, self.resource, self.scope, self.subresource, self.verb, self.version
-        )
+impl WatchCounters {
+    pub(crate) fn of(group: &str, version: &str, resource: &str) -> Self {
+        let labels = [group, version, resource];
+        Self { events: WATCH_EVENTS.with(labels), sizes: WATCH_EVENT_SIZES.with(labels) }
+    }
+
+    pub(crate) fn sent(&self, size: usize) {
+        self.events.inc();
+        #[expect(clippy::cast_precision_loss, reason = "a size for people")]
+        self.sizes.observe(size as f64);
+    }
+}
+
+impl LongRunning {
+    pub(crate) fn begin(labels: &Labels) -> Self {
+        let gauge = LONG_RUNNING.with(labels.seven());
+        gauge.add(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for LongRunning {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
+
+pub(crate) fn authenticated(result: &str) {
+    AUTHENTICATIONS.with([result]).inc();
+}
+
+pub(crate) fn authorized(result: &str) {
+    AUTHORIZATIONS.with([result]).inc();
+}
+
+/// What Prometheus's client libraries say of every process.
+fn process(out: &mut String) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let number = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+    let descriptors = std::fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or_default();
+    // Ticks of a hundredth of a second and pages of 4 KiB: what Linux shows to users.
+    let values: [(&str, &str, &str, f64); 5] = [
+        (
+            "process_cpu_seconds_total",
+            "counter",
+            "Total user and system CPU time spent in seconds.",
+            (number(11) + number(12)) / 100.0,
+        ),
+        ("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", number(21) * 4096.0),
+        ("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes.", number(20)),
+        #[expect(clippy::cast_precision_loss, reason = "a count for people")]
+        ("process_open_fds", "gauge", "Number of open file descriptors.", descriptors as f64),
+        ("process_threads", "gauge", "Number of threads.", number(17)),
+    ];
+    for (name, kind, help, value) in values {
+        let written = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+        debug_assert!(written.is_ok(), "a String takes everything");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use crate::audit::{AuditOptions, Batching, Mode as AuditMode, Rotation};
+
 /// Options that the server itself obeys. Flags and the configuration file of the program fill it.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -20,14 +22,11 @@ pub struct ServerOptions {
     pub shutdown_grace: Duration,
     /// `--http2-max-streams-per-connection`; 0 is the default.
     pub max_streams: u32,
-    /// `--max-request-body-bytes`. Upstream has it fixed at 3 MiB.
-    pub max_request_bytes: usize,
-    /// `--goaway-chance`: of a request over HTTP/2, to have its connection closed in order.
-    pub goaway_chance: f64,
     /// `--profiling`: `/debug/pprof`.
     pub profiling: bool,
-    /// `--debug-socket-path` has no counterpart; `/flagz` shows these.
+    /// What `/flagz` shows: names and values.
     pub flags: Vec<(String, String)>,
+    pub audit: AuditOptions,
 }
 
 impl Default for ServerOptions {
@@ -41,10 +40,9 @@ impl Default for ServerOptions {
             shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(10),
             max_streams: 0,
-            max_request_bytes: crate::body::MAX_REQUEST_BYTES,
-            goaway_chance: 0.0,
             profiling: true,
             flags: Vec::new(),
+            audit: AuditOptions::default(),
         }
     }
 }
@@ -53,5 +51,42 @@ impl ServerOptions {
     /// Seats that priority and fairness share out. Upstream: `ServerConcurrencyLimit`.
     pub fn concurrency(&self) -> u32 {
         self.max_requests_inflight.saturating_add(self.max_mutating_requests_inflight).max(1)
+    }
+}
+
+/// Go's `time.ParseDuration`, of what is not negative.
+pub fn go_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let end = rest.find(|byte: char| !byte.is_ascii_digit() && byte != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        rest = &rest[end..];
+        let units = [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+        let (unit, seconds) = units.into_iter().find(|(unit, _)| rest.starts_with(unit))?;
+        rest = &rest[unit.len()..];
+        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        let millis = |text| go_duration(text).map(|duration| duration.as_millis());
+        assert_eq!(millis("32s"), Some(32_000));
+        assert_eq!(millis("1m1.5s"), Some(61_500));
+        assert_eq!(millis("1h"), Some(3_600_000));
+        assert_eq!(millis("250ms"), Some(250));
+        assert_eq!(millis("0"), Some(0));
+        for wrong in ["", "5", "s", "-1s", "1x", "1.2.3s", "9999999999999999999999h"] {
+            assert_eq!(millis(wrong), None, "{wrong}");
+        }
     }
 }

@@ -40,7 +40,6 @@ pub(crate) fn text(code: u16, text: impl Into<String>) -> Answer {
 
 /// The JSON behind an answer in whatever encoding, where the audit log wants it.
 #[derive(Clone)]
-#[expect(dead_code, reason = "read by the audit filter")]
 pub(crate) struct KeptJson(pub(crate) Bytes);
 
 /// Marks an answer whose body is the JSON of a Status: it is encoded as the client likes at the very end.
@@ -78,6 +77,15 @@ pub(crate) fn error(error: &ApiError) -> Answer {
             .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"kubernetes-master\""));
     }
     response
+}
+
+/// What upstream says to those for whom there is no seat: no Status, but words.
+pub(crate) fn too_many_requests(retry_after: u32) -> Answer {
+    let mut answer = text(429, "Too many requests, please try again later.\n");
+    let headers = answer.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
 }
 
 /// Encodes the Status of an error as the client likes; what it cannot have, it gets as indented JSON.

@@ -14,7 +14,10 @@ use supervisor::Supervisor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::server::{ApiServer, Peer};
+use crate::{
+    metrics::TLS_ERRORS,
+    server::{ApiServer, Peer},
+};
 
 /// Upstream's `MaxConcurrentStreams` default.
 const MAX_STREAMS: u32 = 250;
@@ -24,8 +27,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
 /// How long to let others finish when no connection can be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long requests may still run when the server ends.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl ApiServer {
     /// Serves connections until the supervisor shuts down, then drains them.
@@ -35,6 +36,7 @@ impl ApiServer {
             let graceful = GracefulShutdown::new();
             let shutdown = tasks.shutting_down();
             let mut shutdown = std::pin::pin!(shutdown);
+            let mut leaving: Option<std::pin::Pin<Box<tokio::time::Sleep>>> = None;
             loop {
                 tokio::select! {
                     accepted = listener.accept() => match accepted {
@@ -48,12 +50,17 @@ impl ApiServer {
                             tokio::time::sleep(ACCEPT_PAUSE).await;
                         }
                     },
-                    () = &mut shutdown => break,
+                    () = &mut shutdown, if leaving.is_none() => {
+                        // Load balancers get the time to hear of it, and everybody else is served as before.
+                        server.begin_leaving();
+                        leaving = Some(Box::pin(tokio::time::sleep(server.inner.options.shutdown_delay)));
+                    }
+                    () = async { match &mut leaving { Some(delay) => delay.await, None => std::future::pending().await } } => break,
                 }
             }
             drop(listener);
             server.begin_shutdown();
-            if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+            if tokio::time::timeout(server.inner.options.shutdown_grace, graceful.shutdown()).await.is_err() {
                 tracing::warn!("connections did not end in time");
             }
         });
@@ -73,13 +80,19 @@ async fn connection(
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
+            TLS_ERRORS.with([]).inc();
             tracing::debug!(%address, %error, "TLS handshake failed");
             return;
         }
         Err(_) => return,
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let peer = Peer::with_certificates(certificates.iter().map(|certificate| certificate.to_vec()).collect());
+    let mut peer = Peer::with_certificates(certificates.iter().map(|certificate| certificate.to_vec()).collect());
+    peer.address = Some(address.ip());
+    let streams = match server.inner.options.max_streams {
+        0 => MAX_STREAMS,
+        streams => streams,
+    };
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
         async move {
@@ -92,7 +105,7 @@ async fn connection(
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(streams)
         .max_header_list_size(MAX_HEADER_BYTES)
         .max_send_buf_size(256 * 1024)
         .initial_stream_window_size(256 * 1024)

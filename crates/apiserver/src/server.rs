@@ -1,49 +1,30 @@
 //! The API server as a value: built from its parts, asked with requests. Knows nothing of sockets.
 //!
-//! Order of filters as upstream: request info, authentication, impersonation, authorization, then the resource.
+//! What becomes of a request stands in `chain.rs`.
 
 use std::{
     collections::HashMap,
-    panic::AssertUnwindSafe,
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
 };
 
-use futures::future::{BoxFuture, FutureExt as _};
-use http::{HeaderValue, Request, header};
 use registry::{
     Action, Registry, RequestCx, UserInfo, Verb,
     audit::AuditTrail,
     auth::{Authenticator, Authorizer, TokenIssuer},
 };
 use supervisor::Supervisor;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use apimachinery::ApiError;
 
 use crate::{
-    body::RequestBody,
-    compress,
-    connect::NodeDialer,
-    discovery::Discovery,
-    filters,
-    handlers::{self, pace::Pace},
-    metrics::{Labels, Metrics},
-    openapi::OpenApi,
-    options::ServerOptions,
-    request_info::{RequestInfo, parse_query},
-    respond::{self, Answer},
+    audit::Auditor, body::RequestBody, chain::Held, connect::NodeDialer, discovery::Discovery, flow::Flow,
+    handlers::pace::Pace, metrics::Metrics, openapi::OpenApi, options::ServerOptions, request_info::RequestInfo,
 };
-
-/// Requests answered at the same time. Upstream's `--max-requests-inflight` and its mutating sibling together.
-const MAX_IN_FLIGHT: usize = 600;
-/// Beyond so many, requests are refused at once instead of waiting. They wait without their bodies.
-const MAX_WAITING: i64 = 10_000;
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A running API server. A clone is a reference count.
 #[derive(Clone)]
@@ -59,15 +40,33 @@ pub(crate) struct Inner {
     pub(crate) dialer: Option<Arc<dyn NodeDialer>>,
     pub(crate) paths: HashMap<String, Arc<dyn PathHandler>>,
     pub(crate) metrics: Metrics,
-    places: Semaphore,
     pub(crate) discovery: Discovery,
     pub(crate) openapi: OpenApi,
     pub(crate) ready: AtomicBool,
+    leaving: AtomicBool,
     pub(crate) shutdown: CancellationToken,
     pub(crate) supervisor: Supervisor,
     pub(crate) options: ServerOptions,
     /// The timer of all watches.
     pub(crate) pace: Pace,
+    /// None: priority and fairness is off.
+    pub(crate) flow: Option<Flow>,
+    pub(crate) auditor: Option<Auditor>,
+    pub(crate) checks: Vec<Arc<dyn HealthCheck>>,
+    pub(crate) started: jiff::Timestamp,
+}
+
+/// Says whether a part of the server works, under a name: `/readyz/<name>`.
+pub trait HealthCheck: Send + Sync {
+    fn name(&self) -> &str;
+
+    /// Whether `/livez` asks it, too: a restart would help.
+    fn is_for_liveness(&self) -> bool {
+        false
+    }
+
+    /// An error says what is wrong, to the log only.
+    fn check(&self) -> Result<(), String>;
 }
 
 /// Serves one path outside of the API groups, to whoever is authorised for it (`/.well-known/openid-configuration`).
@@ -99,6 +98,7 @@ pub struct ApiServerBuilder {
     paths: HashMap<String, Arc<dyn PathHandler>>,
     supervisor: Supervisor,
     options: ServerOptions,
+    checks: Vec<Arc<dyn HealthCheck>>,
 }
 
 /// Where a request came from.
@@ -108,6 +108,8 @@ pub struct Peer {
     pub certificates: Arc<Vec<Vec<u8>>>,
     /// Set for callers inside the process, who need not prove who they are.
     pub identity: Option<Arc<UserInfo>>,
+    /// Where the connection comes from.
+    pub address: Option<IpAddr>,
 }
 
 /// One request on its way through the filters.
@@ -118,6 +120,8 @@ pub(crate) struct Call {
     pub(crate) parts: http::request::Parts,
     /// What is told of the request to the audit log.
     pub(crate) audit: Arc<AuditTrail>,
+    /// The request's seats, until its handler or its answer lets go of them.
+    pub(crate) seats: Held,
     /// Behind a lock only so that a call can be shared; whoever reads the body takes it.
     body: Mutex<RequestBody>,
 }
@@ -161,6 +165,13 @@ impl ApiServerBuilder {
         self
     }
 
+    /// Adds a check to `/readyz`, and to `/livez` where it says so.
+    #[must_use]
+    pub fn health_check(mut self, check: Arc<dyn HealthCheck>) -> Self {
+        self.checks.push(check);
+        self
+    }
+
     #[must_use]
     pub fn options(mut self, options: ServerOptions) -> Self {
         self.options = options;
@@ -178,6 +189,12 @@ impl ApiServerBuilder {
         let pace = Pace::default();
         let store = self.registry.store().clone();
         pace.start(&self.supervisor, move || store.revision().0);
+        let flow = self.options.priority_and_fairness.then(|| {
+            let patience = self.options.request_timeout / 4;
+            let flow = Flow::new(self.options.concurrency(), patience, &self.supervisor);
+            flow.follow(&self.registry);
+            flow
+        });
         Ok(ApiServer {
             inner: Arc::new(Inner {
                 registry: self.registry,
@@ -187,32 +204,20 @@ impl ApiServerBuilder {
                 dialer: self.dialer,
                 paths: self.paths,
                 metrics: Metrics::default(),
-                places: Semaphore::new(MAX_IN_FLIGHT),
                 discovery: Discovery::default(),
                 openapi: OpenApi::default(),
                 ready: AtomicBool::new(false),
+                leaving: AtomicBool::new(false),
                 shutdown: CancellationToken::new(),
-                supervisor: self.supervisor,
+                flow,
+                auditor: Auditor::open(&self.options.audit, &self.supervisor)?,
+                checks: self.checks,
+                started: jiff::Timestamp::now(),
                 options: self.options,
+                supervisor: self.supervisor,
                 pace,
             }),
         })
-    }
-}
-
-/// One request that is being answered. Long-running ones count only until their body begins.
-struct InFlight(ApiServer);
-
-impl InFlight {
-    fn enter(server: &ApiServer) -> Self {
-        server.inner.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(server.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.inner.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -249,6 +254,7 @@ impl ApiServer {
             paths: HashMap::new(),
             supervisor: supervisor.clone(),
             options: ServerOptions::default(),
+            checks: Vec::new(),
         }
     }
 
@@ -261,142 +267,36 @@ impl ApiServer {
         self.inner.ready.store(true, Ordering::Release);
     }
 
+    /// Lets `/readyz` say no, so that nobody sends more; everything is still answered.
+    pub fn begin_leaving(&self) {
+        self.inner.leaving.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.inner.leaving.load(Ordering::Acquire)
+    }
+
     /// Ends all watches and lets `/readyz` say no. Other requests are still answered.
     pub fn begin_shutdown(&self) {
         self.inner.ready.store(false, Ordering::Release);
         self.inner.shutdown.cancel();
         self.inner.pace.close();
     }
-
-    /// Answers one request. Never fails: errors are answers too.
-    pub fn handle(&self, request: Request<RequestBody>, peer: Peer) -> BoxFuture<'static, Answer> {
-        let server = self.clone();
-        async move {
-            // A bug in one request must not take the others with it.
-            match AssertUnwindSafe(server.answer(request, peer)).catch_unwind().await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    tracing::error!("a request panicked");
-                    let why = "This request caused apiserver to panic. Look in the logs for details.";
-                    respond::error(&ApiError::internal(why))
-                }
-            }
-        }
-        .boxed()
-    }
-
-    async fn answer(&self, request: Request<RequestBody>, peer: Peer) -> Answer {
-        let start = Instant::now();
-        let in_flight = InFlight::enter(self);
-        let headers = request.headers().clone();
-        let (mut answer, labels) = self.filtered(request, peer).await;
-        respond::negotiate_status(&mut answer, &headers, "");
-        compress::apply(&mut answer, &headers);
-        drop(in_flight);
-        if let Some(mut labels) = labels {
-            labels.code = answer.status().as_u16();
-            self.inner.metrics.record(labels, start.elapsed());
-        }
-        let headers = answer.headers_mut();
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-        answer
-    }
-
-    async fn filtered(&self, request: Request<RequestBody>, peer: Peer) -> (Answer, Option<Labels>) {
-        let (parts, body) = request.into_parts();
-        let query = parse_query(parts.uri.query());
-        let info = match RequestInfo::parse(&parts.method, parts.uri.path(), &query) {
-            Ok(info) => info,
-            Err(error) => return (respond::error(&error), None),
-        };
-        let labels = self.labels(&info);
-        let user = match filters::identify(self, &parts.headers, &info, &peer).await {
-            Ok(identity) => {
-                if let Some((requestor, constraint)) = &identity.requestor {
-                    tracing::debug!(requestor = requestor.name, user = identity.user.name, constraint, "impersonation");
-                }
-                identity.user
-            }
-            Err(error) => return (respond::error(&error), labels),
-        };
-        let _place = match self.place(&info, &peer, &user).await {
-            Ok(place) => place,
-            Err(error) => return (respond::error(&error), labels),
-        };
-        if let Err(error) = filters::authorize(self, &info, &user).await {
-            return (respond::error(&error), labels);
-        }
-        let call = Call { info, query, user, parts, audit: Arc::default(), body: Mutex::new(body) };
-        let answer = if call.info.is_resource {
-            handlers::resource(self.clone(), call).await
-        } else {
-            handlers::non_resource(self, call).await
-        };
-        (answer.unwrap_or_else(|error| respond::error(&error)), labels)
-    }
-
-    /// Waits for one of the places for requests over the network. Callers inside the process, administrators and
-    /// long-running requests need none: the first must not wait for the others, the last would hold theirs for hours.
-    async fn place(
-        &self,
-        info: &RequestInfo,
-        peer: &Peer,
-        user: &UserInfo,
-    ) -> Result<Option<SemaphorePermit<'_>>, ApiError> {
-        let streams = ["attach", "exec", "log", "portforward", "proxy"];
-        let long_running = matches!(info.verb, "watch" | "proxy") || streams.contains(&info.subresource.as_str());
-        if peer.identity.is_some() || long_running || user.in_group(UserInfo::MASTERS_GROUP) {
-            return Ok(None);
-        }
-        if let Ok(place) = self.inner.places.try_acquire() {
-            return Ok(Some(place));
-        }
-        let full = || ApiError::too_many_requests("Too many requests, please try again later.", 1);
-        if self.inner.metrics.in_flight.load(Ordering::Relaxed) > MAX_WAITING {
-            return Err(full());
-        }
-        match tokio::time::timeout(LONGEST_WAIT, self.inner.places.acquire()).await {
-            Ok(Ok(place)) => Ok(Some(place)),
-            _ => Err(full()),
-        }
-    }
-
-    /// Labels only for what is registered, so that no URL makes a series.
-    fn labels(&self, info: &RequestInfo) -> Option<Labels> {
-        if !info.is_resource {
-            return None;
-        }
-        let kind = self.inner.registry.kind(&info.group, &info.version, &info.resource)?;
-        let subresource = kind.resource.subresources().iter().find(|known| known.name == info.subresource);
-        let scope = match (info.name.is_empty(), info.namespace.is_empty()) {
-            (false, _) => "resource",
-            (true, false) => "namespace",
-            (true, true) => "cluster",
-        };
-        let verb = match info.verb {
-            "get" => "GET",
-            "list" => "LIST",
-            "watch" => "WATCH",
-            "create" => "POST",
-            "update" => "PUT",
-            "patch" => "PATCH",
-            "delete" => "DELETE",
-            "deletecollection" => "DELETECOLLECTION",
-            _ => "OTHER",
-        };
-        Some(Labels {
-            verb,
-            group: info.group.clone(),
-            version: info.version.clone(),
-            resource: info.resource.clone(),
-            subresource: subresource.map(|known| known.name.to_owned()).unwrap_or_default(),
-            scope,
-            code: 0,
-        })
-    }
 }
 
 impl Call {
+    pub(crate) fn new(
+        info: RequestInfo,
+        query: Vec<(String, String)>,
+        user: Arc<UserInfo>,
+        parts: http::request::Parts,
+        audit: Arc<AuditTrail>,
+        seats: Held,
+        body: RequestBody,
+    ) -> Self {
+        Self { info, query, user, parts, audit, seats, body: Mutex::new(body) }
+    }
+
     /// The context that the registry's hooks see.
     pub(crate) fn context(&self, server: &ApiServer, verb: Verb) -> RequestCx {
         let mut cx = server.inner.registry.context(Arc::clone(&self.user), verb);

@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod identity;
 mod kubeconfig;
+mod named;
 mod sign;
 mod tls;
 
@@ -18,4 +19,5 @@ pub use error::PkiError;
 pub use files::{read_or_create_secret, write_secret};
 pub use identity::{ServingIdentity, signing_key};
 pub use kubeconfig::Kubeconfig;
+pub use named::{FileIdentity, NamedIdentities};
 pub use tls::{client_config, client_identity, server_config, server_config_for_any_client, serving_key, trust_roots};

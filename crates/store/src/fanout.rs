@@ -45,6 +45,13 @@ impl Fanout {
         self.count
     }
 
+    /// How many look at what happens to this object. Those of an index are not told apart, and not counted.
+    pub(crate) fn interested(&self, namespace: &str, name: &str) -> usize {
+        let at = |places: &Places, key: &str| places.get(key).map_or(0, HashMap::len);
+        let object = if namespace.is_empty() { String::new() } else { format!("{namespace}/{name}") };
+        self.all.len() + at(&self.namespaces, namespace) + at(&self.names, name) + at(&self.objects, &object)
+    }
+
     pub(crate) fn add(&mut self, place: &Place<'_>, sleeper: Arc<Sleeper>) {
         self.count += 1;
         let sleepers = match self.places(place) {

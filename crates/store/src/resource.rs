@@ -117,6 +117,12 @@ impl Resource {
         self.0.fanout.lock().len()
     }
 
+    /// How many watches a change of this object wakes, but for those of an index.
+    #[must_use]
+    pub fn interested(&self, namespace: &str, name: &str) -> usize {
+        self.0.fanout.lock().interested(namespace, name)
+    }
+
     pub(crate) fn shelf(&self) -> &Shelf {
         &self.0
     }

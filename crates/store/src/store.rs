@@ -208,6 +208,12 @@ impl Store {
         if self.revision() >= revision { Ok(()) } else { Err(StoreError::Closed) }
     }
 
+    /// Whether nothing can be written any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.progress.is_closed()
+    }
+
     /// Returns once nothing can be written any more: after `shutdown`, or because the sequencer died.
     pub async fn closed(&self) {
         let mut announced = self.shared.announced.subscribe();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use apiserver::{ApiServer, NodeDialer, bootstrap};
+use apiserver::{ApiServer, NodeDialer, ServerOptions, bootstrap};
 use auth::{
     AuthenticationOptions, Authenticators, BootstrapTokens, EscalationCheck, NodeAuthorizer, Rbac,
     ServiceAccountTokens, TokenSettings, Union,
@@ -41,6 +41,8 @@ pub struct Options {
     pub durable: bool,
     /// How the API server reaches kubelets; without one it does not.
     pub node_dialer: Option<Arc<dyn NodeDialer>>,
+    /// What an operator would say with flags.
+    pub server: ServerOptions,
 }
 
 impl TestCluster {
@@ -102,7 +104,7 @@ impl TestCluster {
         if let Some(dialer) = options.node_dialer {
             server = server.node_dialer(dialer);
         }
-        let server = server.build()?;
+        let server = server.options(options.server).build()?;
 
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;

@@ -6,12 +6,14 @@ use tracing_subscriber::EnvFilter;
 
 /// Log lines on standard error: for people on a terminal, one JSON object a line elsewhere. `TIPHYS_LOG` chooses what
 /// is logged (`info`, `debug`, `kubelet=debug,info`).
-pub(crate) fn start() {
+/// `format` is `text` or `json`, where somebody has said.
+pub(crate) fn start(format: Option<&str>) {
     let filter = EnvFilter::try_from_env("TIPHYS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // A log that cannot be written (its disk is full) is no reason to panic, which complaining to the same place is.
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-    if std::io::stderr().is_terminal() {
+    let as_text = format.map_or_else(|| std::io::stderr().is_terminal(), |format| format == "text");
+    if as_text {
         builder.init();
     } else {
         builder.json().flatten_event(true).init();

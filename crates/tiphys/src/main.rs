@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 /// Kubernetes in one binary.
 #[derive(Parser)]
-#[command(name = "tiphys", version = version::TEXT, about, disable_help_subcommand = true)]
+#[command(name = "tiphys", version = version::TEXT, about, disable_help_subcommand = true, args_override_self = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -42,7 +42,14 @@ enum Command {
 fn main() -> ExitCode {
     // Containers are made by a short-lived, single-threaded execution of this same program: before anything else.
     runtime::helper::main_if_helper();
-    let outcome = match Arguments::parse().command {
+    let arguments = match server::with_config_file(std::env::args().collect()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            logging::print_error(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = match Arguments::parse_from(arguments).command {
         Command::Server(arguments) => server::main(arguments),
         Command::Image(arguments) => image::main(arguments),
         Command::Reset(arguments) => reset::main(&arguments),

@@ -24,31 +24,16 @@ pub(crate) struct Identity {
     pub(crate) requestor: Option<(Arc<UserInfo>, String)>,
 }
 
-/// Authentication and impersonation.
-pub(crate) async fn identify(
-    server: &ApiServer,
-    headers: &HeaderMap,
-    info: &RequestInfo,
-    peer: &Peer,
-) -> Result<Identity, ApiError> {
-    let user = match &peer.identity {
-        Some(identity) => Arc::clone(identity),
-        None => authenticate(server, headers, info, peer).await?,
-    };
-    match impersonation::impersonate(server, headers, &attributes(info, &user)).await? {
-        None => Ok(Identity { user, requestor: None }),
-        Some(impersonated) => {
-            Ok(Identity { user: impersonated.user, requestor: Some((user, impersonated.constraint)) })
-        }
-    }
-}
-
-async fn authenticate(
+/// Who sent the request.
+pub(crate) async fn authenticate(
     server: &ApiServer,
     headers: &HeaderMap,
     info: &RequestInfo,
     peer: &Peer,
 ) -> Result<Arc<UserInfo>, ApiError> {
+    if let Some(identity) = &peer.identity {
+        return Ok(Arc::clone(identity));
+    }
     let credentials = Credentials { headers, path: &info.path, peer_certificates: &peer.certificates };
     match server.inner.authenticator.authenticate(credentials).await {
         Ok(Some(user)) => Ok(user),
@@ -56,6 +41,21 @@ async fn authenticate(
         Err(error) => {
             tracing::info!(%error, "request not authenticated");
             Err(ApiError::unauthorized())
+        }
+    }
+}
+
+/// Whom the request is made as.
+pub(crate) async fn impersonate(
+    server: &ApiServer,
+    headers: &HeaderMap,
+    info: &RequestInfo,
+    user: Arc<UserInfo>,
+) -> Result<Identity, ApiError> {
+    match impersonation::impersonate(server, headers, &attributes(info, &user)).await? {
+        None => Ok(Identity { user, requestor: None }),
+        Some(impersonated) => {
+            Ok(Identity { user: impersonated.user, requestor: Some((user, impersonated.constraint)) })
         }
     }
 }

@@ -1,7 +1,9 @@
 //! From a request that is allowed to the registry's verb. Upstream: `endpoints/installer.go`, `endpoints/handlers`.
 
+mod debug;
 mod delete;
 mod freshness;
+mod health;
 mod list;
 mod non_resource;
 pub(crate) mod pace;

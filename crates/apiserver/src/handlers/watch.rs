@@ -26,6 +26,8 @@ use super::{freshness, pace::Place, read, websocket};
 use crate::{
     body::{Body, BoxError},
     encode,
+    flow::Seats,
+    metrics::WatchCounters,
     negotiate::{CBOR_SEQUENCE, JSON, Media, Output, View},
     respond::{self, Answer},
     server::{ApiServer, Call},
@@ -58,8 +60,11 @@ pub(super) async fn watch(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> 
     server.inner.metrics.watches.fetch_add(1, Ordering::Relaxed);
     let over_websocket = websocket::is_wanted(&call.parts.headers);
     let body = WatchBody {
+        // A streaming list holds its seats until the list was sent.
+        seats: call.seats.lock().take().filter(|_| stream.is_initializing()),
         stream,
         together: !over_websocket,
+        counters: WatchCounters::of(&kind.gvr.group, &kind.gvr.version, &kind.gvr.resource),
         framer: Framer { kind: Arc::clone(kind), output, include, with_columns: true },
         place: server.inner.pace.enter(options.allow_bookmarks, end),
         server: server.clone(),
@@ -77,6 +82,8 @@ pub(super) async fn watch(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> 
 }
 
 struct WatchBody {
+    seats: Option<Seats>,
+    counters: WatchCounters,
     stream: WatchStream,
     /// Several frames may be one piece of the body. A message over WebSocket is one frame.
     together: bool,
@@ -122,6 +129,10 @@ impl WatchBody {
     fn frames(&mut self, item: WatchItem) -> Result<Bytes, ApiError> {
         self.finished = matches!(item, WatchItem::Error(_));
         let first = self.framer.frame(item)?;
+        self.counters.sent(first.len());
+        if self.seats.is_some() && !self.stream.is_initializing() {
+            self.seats = None;
+        }
         if first.len() > ALONE || self.finished || !self.together {
             return Ok(first);
         }
@@ -131,7 +142,9 @@ impl WatchBody {
         let mut next = Some(item);
         while let Some(item) = next {
             self.finished = matches!(item, WatchItem::Error(_));
-            together.extend_from_slice(&self.framer.frame(item)?);
+            let frame = self.framer.frame(item)?;
+            self.counters.sent(frame.len());
+            together.extend_from_slice(&frame);
             next = if together.len() < TOGETHER && !self.finished { self.stream.next_ready() } else { None };
         }
         Ok(together.freeze())

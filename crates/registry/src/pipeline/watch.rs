@@ -234,9 +234,14 @@ impl WatchStream {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// Whether the initial state is still being told.
+    pub fn is_initializing(&self) -> bool {
+        self.initial.is_some() || self.initial_end.is_some()
+    }
+
     /// A bookmark that is true now; none while the initial state is still being told.
     pub fn bookmark(&self) -> Option<WatchItem> {
-        if self.initial.is_some() || self.initial_end.is_some() {
+        if self.is_initializing() {
             return None;
         }
         let revision = self.watch.as_ref()?.progress();

@@ -12,14 +12,14 @@ use apiserver::{ApiServer, bootstrap, identity::Identity};
 use auth::{EscalationCheck, NodeAuthorizer, Rbac, Union};
 use informer::{Caches, Elector, ElectorConfig};
 use outbound::Outbound;
-use pki::{Authority, CertificateSpec, Kubeconfig, ServingIdentity};
+use pki::{Authority, CertificateSpec, FileIdentity, Kubeconfig, NamedIdentities, ServingIdentity};
 use registry::{Registry, UserInfo};
 use store::Store;
 use supervisor::Supervisor;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use super::{Settings, access, storage};
+use super::{Settings, access, operations, storage};
 
 /// How often certificates are looked at; they are renewed long before they end.
 const RENEWAL: Duration = Duration::from_secs(12 * 3600);
@@ -43,7 +43,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let spec = serving_certificate(settings)?;
     let (certificate, key) = authority.ensure("apiserver", &spec)?;
     let identity = ServingIdentity::new(&certificate, &key)?;
-    let tls = pki::server_config_for_any_client(identity.clone())?;
+    let tls = pki::server_config_for_any_client(identities(settings, identity.clone())?)?;
 
     let storage::Storage { store, .. } = storage::open(&settings.arguments.storage, layout, supervisor).await?;
     let resources =
@@ -75,6 +75,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
         .fold(builder, |builder, (path, document)| builder.path(path, document))
         .token_issuer(authentication.tokens.clone())
         .node_dialer(dialer.clone())
+        .options(settings.arguments.operations.options(operations::shown(&std::env::args().collect::<Vec<_>>())))
         .build()?;
 
     bootstrap::namespaces(&registry).await?;
@@ -101,13 +102,24 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     info!(%address, "API answers");
     if !store.is_shared() {
         // A shared store lets go of them by itself.
-        apiserver::expire::events(&registry, apiserver::expire::EVENT_TTL, supervisor);
+        apiserver::expire::events(&registry, settings.arguments.operations.event_ttl, supervisor);
     }
     let own = Identity::new(&settings.node_name, (address.port() != 6443).then_some(address.port()));
     apiserver::identity::keep(&registry, own.clone(), supervisor);
     renew(authority.clone(), spec, identity, supervisor);
     let caches = Caches::new(server.client(component("system:kube-controller-manager")), supervisor);
     Ok(ControlPlane { server, authority, caches, dialer, store, identity: own, address })
+}
+
+/// The certificates of the API: out of the flags' files where they name some, else the cluster's own.
+fn identities(settings: &Settings, own: Arc<ServingIdentity>) -> anyhow::Result<Arc<NamedIdentities>> {
+    let flags = &settings.arguments.operations;
+    let files = match (&flags.tls_cert_file, &flags.tls_private_key_file) {
+        (Some(certificate), Some(key)) => Some(FileIdentity::open(certificate, key, Vec::new())?),
+        _ => None,
+    };
+    let named: Result<Vec<_>, _> = flags.tls_sni_cert_key.iter().map(|pair| FileIdentity::parse(pair)).collect();
+    Ok(NamedIdentities::new(own, files, named.context("--tls-sni-cert-key")?))
 }
 
 /// A user that is part of the cluster.
@@ -240,7 +252,8 @@ impl ControlPlane {
 
     /// Drains requests, stops all tasks and closes the store.
     pub(super) async fn stop(&self, supervisor: &Supervisor) {
-        self.server.begin_shutdown();
+        // The server itself says when it stops taking requests.
+        self.server.begin_leaving();
         supervisor.shutdown().await;
         if let Err(error) = self.store.shutdown().await {
             tracing::error!(%error, "the store did not close in order; nothing acknowledged is lost");

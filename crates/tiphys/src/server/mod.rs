@@ -11,6 +11,7 @@ pub(crate) mod lock;
 pub(crate) mod names;
 mod node;
 mod notify;
+mod operations;
 pub(crate) mod storage;
 
 use std::{net::IpAddr, path::PathBuf};
@@ -18,6 +19,8 @@ use std::{net::IpAddr, path::PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use ipnet::IpNet;
+use operations::OperationFlags;
+pub(crate) use operations::with_config_file;
 use supervisor::Supervisor;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
@@ -75,6 +78,8 @@ pub(crate) struct Arguments {
     access: access::AccessFlags,
     #[command(flatten)]
     storage: storage::StorageArguments,
+    #[command(flatten)]
+    operations: OperationFlags,
 }
 
 /// What all parts of the server are told.
@@ -86,7 +91,7 @@ pub(crate) struct Settings {
 }
 
 pub(crate) fn main(arguments: Arguments) -> anyhow::Result<()> {
-    logging::start();
+    logging::start(arguments.operations.logging_format.as_deref());
     let layout = Layout::new(&arguments.data_dir)?;
     layout.check_ownership()?;
     layout.create()?;

@@ -1,0 +1,123 @@
+//! `/livez`, `/readyz` and `/healthz`, whole and check by check. Upstream: `server/healthz`.
+
+use std::sync::atomic::Ordering;
+
+use http::{HeaderValue, header};
+
+use crate::{
+    respond::{self, Answer},
+    server::{ApiServer, Call},
+};
+
+/// One check and its outcome; what is wrong goes to the log only, because everybody may ask.
+struct Outcome {
+    name: String,
+    result: Result<(), String>,
+}
+
+/// What is done once at the start, as upstream names it.
+const HOOKS: [&str; 4] = [
+    "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/start-apiserver-admission-initializer",
+];
+/// What is done once, and not yet when the server begins to answer.
+const LATE_HOOKS: [&str; 2] =
+    ["poststarthook/rbac/bootstrap-roles", "poststarthook/start-system-namespaces-controller"];
+
+fn outcomes(server: &ApiServer, endpoint: &str) -> Vec<Outcome> {
+    let is_ready = server.inner.ready.load(Ordering::Acquire);
+    let is_ending = server.inner.shutdown.is_cancelled();
+    let started = |name: &str| if is_ready || is_ending { Ok(()) } else { Err(format!("{name} has not finished")) };
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut add = |name: &str, result| outcomes.push(Outcome { name: name.to_owned(), result });
+    add("ping", Ok(()));
+    add("log", Ok(()));
+    let is_open = !server.registry().store().is_closed();
+    let store = || if is_open { Ok(()) } else { Err("the store is closed".to_owned()) };
+    add("etcd", store());
+    if endpoint == "readyz" {
+        add("etcd-readiness", store());
+        add("informer-sync", started("informer sync"));
+    }
+    for hook in HOOKS {
+        add(hook, Ok(()));
+    }
+    for hook in LATE_HOOKS {
+        // Whoever restarts what is not alive is not to do it while it starts.
+        add(hook, if endpoint == "livez" { Ok(()) } else { started(hook) });
+    }
+    for check in server.inner.checks.iter().filter(|check| endpoint != "livez" || check.is_for_liveness()) {
+        add(check.name(), check.check());
+    }
+    if endpoint == "readyz" {
+        add(
+            "shutdown",
+            if is_ending || server.is_leaving() { Err("process is shutting down".to_owned()) } else { Ok(()) },
+        );
+    }
+    outcomes
+}
+
+/// Every path under which something is checked.
+pub(super) fn paths(server: &ApiServer) -> Vec<String> {
+    ["healthz", "livez", "readyz"]
+        .into_iter()
+        .flat_map(|endpoint| {
+            let checks = outcomes(server, endpoint).into_iter().map(move |check| format!("/{endpoint}/{}", check.name));
+            std::iter::once(format!("/{endpoint}")).chain(checks)
+        })
+        .collect()
+}
+
+pub(super) fn serve(server: &ApiServer, call: &Call, endpoint: &str, single: &str) -> Answer {
+    let outcomes = outcomes(server, endpoint);
+    if !single.is_empty() {
+        return match outcomes.into_iter().find(|check| check.name == single).map(|check| check.result) {
+            Some(Ok(())) => said(200, "ok"),
+            Some(Err(why)) => said(500, format!("internal server error: {why}\n")),
+            None => respond::not_found(),
+        };
+    }
+    let mut unknown: Vec<&str> =
+        call.query.iter().filter(|(key, _)| key == "exclude").map(|(_, value)| value.as_str()).collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    let excluded = unknown.clone();
+    let (mut lines, mut failed) = (String::new(), Vec::new());
+    for Outcome { name, result } in outcomes {
+        if excluded.contains(&name.as_str()) {
+            unknown.retain(|known| *known != name);
+            lines.push_str(&format!("[+]{name} excluded: ok\n"));
+            continue;
+        }
+        match result {
+            Ok(()) => lines.push_str(&format!("[+]{name} ok\n")),
+            Err(why) => {
+                tracing::info!(check = name, endpoint, why, "health check failed");
+                lines.push_str(&format!("[-]{name} failed: reason withheld\n"));
+                failed.push(name);
+            }
+        }
+    }
+    if !unknown.is_empty() {
+        let quoted: Vec<String> = unknown.iter().map(|name| format!("{name:?}")).collect();
+        let names = quoted.join(",");
+        lines.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
+    }
+    if !failed.is_empty() {
+        return said(500, format!("{lines}{endpoint} check failed\n"));
+    }
+    if call.query.iter().any(|(key, _)| key == "verbose") {
+        said(200, format!("{lines}{endpoint} check passed\n"))
+    } else {
+        said(200, "ok")
+    }
+}
+
+fn said(code: u16, text: impl Into<String>) -> Answer {
+    let mut answer = respond::text(code, text);
+    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
