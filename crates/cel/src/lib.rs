@@ -13,6 +13,7 @@
 //! - [`Value`]: borrows from `serde_json::Value`; [`schema::DeclType`] gives JSON the types a schema declares.
 //! - [`Activation`]: where variables come from; it may answer fields lazily.
 //! - [`Authorizer`]: answers `authorizer` checks.
+//! - [`admission`]: the variables of match conditions and admission policies.
 //!
 //! Invariants: no I/O but the system's time zones, no clock, no tasks. Nothing that an expression says can panic,
 //! recurse without bound or cost more than its limit. An error is absorbed by `||`, `&&`, `all` and `exists` where the
@@ -20,6 +21,7 @@
 //!
 //! Upstream counterparts: `google/cel-go`, `k8s.io/apiserver/pkg/cel`.
 
+pub mod admission;
 mod ast;
 mod check;
 mod cost;

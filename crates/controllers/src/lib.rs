@@ -33,6 +33,7 @@ mod serviceaccount;
 mod statefulset;
 mod taint_eviction;
 mod ttl_after_finished;
+mod validating_admission_policy_status;
 
 pub use context::{ClientFactory, Context, Options};
 pub use entry::{Entry, Rule, Watch, run};
@@ -58,4 +59,5 @@ pub static CONTROLLERS: &[Entry] = &[
     disruption::ENTRY,
     ttl_after_finished::ENTRY,
     clusterrole_aggregation::ENTRY,
+    validating_admission_policy_status::ENTRY,
 ];

@@ -1,41 +1,53 @@
-//! `matchConditions`: expressions that all have to hold before a webhook is asked. Upstream: `webhook/matchconditions`.
+//! `matchConditions` of webhooks. Upstream: `webhook/matchconditions`.
+
+use std::sync::Arc;
 
 use apimachinery::ApiError;
-use registry::admission::AdmissionRequest;
+use registry::{admission::AdmissionRequest, auth::Authorizer};
 use serde_json::Value;
 
 use super::selectors::Invocation;
+use crate::expressions::{
+    authorizer::Asker,
+    conditions::MatchConditions,
+    input::{self, Input},
+};
 
 /// The conditions of one webhook.
 pub(crate) struct Conditions {
-    names: Vec<String>,
-    fails: bool,
+    conditions: MatchConditions,
+    authorizer: Arc<dyn Authorizer>,
 }
 
 impl Conditions {
     /// `fails`: what cannot be evaluated refuses the request, else the webhook is not asked.
-    pub(crate) fn compile(conditions: &Value, fails: bool) -> Self {
-        let names = conditions.as_array().into_iter().flatten();
-        Self {
-            names: names.map(|condition| condition["name"].as_str().unwrap_or_default().to_owned()).collect(),
-            fails,
-        }
+    pub(crate) fn compile(conditions: &Value, fails: bool, authorizer: &Arc<dyn Authorizer>) -> Self {
+        Self { conditions: MatchConditions::of_webhook(conditions, fails), authorizer: Arc::clone(authorizer) }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.conditions.is_empty()
     }
 
     pub(crate) fn hold(
         &self,
         request: &AdmissionRequest<'_>,
-        _invocation: &Invocation,
-        _object: Option<&Value>,
-        _old_object: Option<&Value>,
+        invocation: &Invocation,
+        object: Option<&Value>,
+        old_object: Option<&Value>,
     ) -> Result<bool, ApiError> {
-        if self.fails {
-            return Err(ApiError::forbidden(&request.resource(), request.name, "match conditions cannot be evaluated"));
-        }
-        Ok(false)
+        let described = input::request(request, invocation);
+        let asker = Asker { authorizer: Arc::clone(&self.authorizer), user: Arc::clone(&request.cx.user) };
+        let checked = input::checked(request);
+        let input = Input {
+            object,
+            old_object,
+            params: None,
+            request: &described,
+            namespace: None,
+            authorizer: Some(&asker),
+            checked: &checked,
+        };
+        self.conditions.hold(&input, &[]).map_err(|error| ApiError::forbidden(&request.resource(), request.name, error))
     }
 }

@@ -1,10 +1,11 @@
 //! One webhook as its configuration says it, ready to be matched. Upstream: `webhook.WebhookAccessor`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use apimachinery::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use outbound::ClientConfig;
+use registry::auth::Authorizer;
 use serde_json::Value;
 
 use super::{conditions::Conditions, rules::Rule};
@@ -46,7 +47,7 @@ pub(crate) enum ReviewVersion {
 }
 
 impl Hook {
-    pub(crate) fn parse(configuration: &str, id: String, webhook: &Value) -> Self {
+    pub(crate) fn parse(configuration: &str, id: String, webhook: &Value, authorizer: &Arc<dyn Authorizer>) -> Self {
         let text = |name: &str| webhook[name].as_str().unwrap_or_default();
         let fails = text("failurePolicy") != "Ignore";
         let versions = webhook["admissionReviewVersions"].as_array().into_iter().flatten();
@@ -59,7 +60,7 @@ impl Hook {
             is_equivalent: text("matchPolicy") != "Exact",
             namespaces: selector(&webhook["namespaceSelector"]),
             objects: selector(&webhook["objectSelector"]),
-            conditions: Conditions::compile(&webhook["matchConditions"], fails),
+            conditions: Conditions::compile(&webhook["matchConditions"], fails, authorizer),
             ignores_failures: !fails,
             timeout: Duration::from_secs(
                 webhook["timeoutSeconds"].as_u64().unwrap_or(DEFAULT_TIMEOUT).clamp(1, MAX_TIMEOUT),

@@ -18,20 +18,28 @@ mod validating;
 use std::sync::Arc;
 
 use outbound::Outbound;
-use registry::{Info, admission::Admission};
+use registry::{Info, admission::Admission, auth::Authorizer};
 use store::Store;
 
 pub use mutating::MutatingWebhooks;
 pub use validating::ValidatingWebhooks;
 
+pub(crate) use hook::selector;
+pub(crate) use review::namespace as namespace_of;
+pub(crate) use rules::Rule;
+pub(crate) use selectors::{Invocation, as_equivalent, in_namespace, is_effect_of_action, objects, of_object};
 use source::Source;
 
-const GROUP: &str = "admissionregistration.k8s.io";
+pub(crate) const GROUP: &str = "admissionregistration.k8s.io";
 
 /// Both plugins, over the configurations of a store: the mutating one comes last of what mutates, the validating one
 /// last but for quotas.
-pub fn plugins(store: &Store, outbound: &Outbound) -> (Arc<dyn Admission>, Arc<dyn Admission>) {
-    let source = |plural: &str| Source::new(store.resource(&format!("{plural}.{GROUP}")));
+pub fn plugins(
+    store: &Store,
+    outbound: &Outbound,
+    authorizer: &Arc<dyn Authorizer>,
+) -> (Arc<dyn Admission>, Arc<dyn Admission>) {
+    let source = |plural: &str| Source::new(store.resource(&format!("{plural}.{GROUP}")), Arc::clone(authorizer));
     let mutating = MutatingWebhooks::new(source("mutatingwebhookconfigurations"), outbound.clone());
     let validating = ValidatingWebhooks::new(source("validatingwebhookconfigurations"), outbound.clone());
     (Arc::new(mutating), Arc::new(validating))
@@ -39,7 +47,7 @@ pub fn plugins(store: &Store, outbound: &Outbound) -> (Arc<dyn Admission>, Arc<d
 
 /// What decides about admission is not itself subject to webhooks, so that nobody is locked out.
 /// Upstream: `rules.IsExemptAdmissionConfigurationResource`.
-fn is_exempt(info: &Info) -> bool {
+pub(crate) fn is_exempt(info: &Info) -> bool {
     info.group == GROUP
         && matches!(
             info.kind,

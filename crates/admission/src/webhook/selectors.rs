@@ -57,6 +57,11 @@ pub(crate) fn matched(rules: &[Rule], equivalent: bool, request: &AdmissionReque
     let place = request.place.filter(|_| equivalent)?;
     let others = place.registry.equivalents(place.kind);
     let other = rules.iter().find_map(|rule| others.iter().find(|other| rule.matches(request, other.info())))?;
+    Some(as_equivalent(other, request))
+}
+
+/// The request as one for another version of its objects.
+pub(crate) fn as_equivalent(other: &Arc<Kind>, request: &AdmissionRequest<'_>) -> Invocation {
     let body = other
         .resource
         .subresources()
@@ -67,11 +72,11 @@ pub(crate) fn matched(rules: &[Rule], equivalent: bool, request: &AdmissionReque
         Some(body) => Gvk::new(body.group, body.version, body.kind),
         None => other.gvk.clone(),
     };
-    Some(Invocation { resource: other.gvr.clone(), kind, equivalent: Some(Arc::clone(other)) })
+    Invocation { resource: other.gvr.clone(), kind, equivalent: Some(Arc::clone(other)) }
 }
 
 /// What an action does to the object it acts on; the action itself was asked about.
-fn is_effect_of_action(request: &AdmissionRequest<'_>) -> bool {
+pub(crate) fn is_effect_of_action(request: &AdmissionRequest<'_>) -> bool {
     let declared = request.place.map(|place| place.kind.resource.subresources()).unwrap_or_default();
     let action = declared.iter().find(|subresource| subresource.name == request.subresource);
     request.operation != Operation::Create && action.is_some_and(|action| action.handler == Handler::Action)

@@ -4,12 +4,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwapOption;
+use registry::auth::Authorizer;
 use store::{Resource, Revision};
 
 use super::hook::Hook;
 
 pub(crate) struct Source {
     resource: Resource,
+    authorizer: Arc<dyn Authorizer>,
     known: ArcSwapOption<Known>,
 }
 
@@ -21,8 +23,8 @@ struct Known {
 }
 
 impl Source {
-    pub(crate) fn new(resource: Resource) -> Self {
-        Self { resource, known: ArcSwapOption::empty() }
+    pub(crate) fn new(resource: Resource, authorizer: Arc<dyn Authorizer>) -> Self {
+        Self { resource, authorizer, known: ArcSwapOption::empty() }
     }
 
     /// As they are stored now.
@@ -49,7 +51,7 @@ impl Source {
             let (name, revision) = (entry.key().name(), entry.mod_revision());
             let hooks = match before.and_then(|before| before.configurations.get(name)) {
                 Some((known, hooks)) if *known == revision => hooks.clone(),
-                _ => parse(name, entry.bytes()),
+                _ => parse(name, entry.bytes(), &self.authorizer),
             };
             all.extend(hooks.iter().cloned());
             configurations.insert(name.to_owned(), (revision, hooks));
@@ -60,7 +62,7 @@ impl Source {
     }
 }
 
-fn parse(configuration: &str, json: &[u8]) -> Vec<Arc<Hook>> {
+fn parse(configuration: &str, json: &[u8], authorizer: &Arc<dyn Authorizer>) -> Vec<Arc<Hook>> {
     let value: serde_json::Value = match serde_json::from_slice(json) {
         Ok(value) => value,
         Err(error) => {
@@ -76,7 +78,7 @@ fn parse(configuration: &str, json: &[u8]) -> Vec<Arc<Hook>> {
             let index = seen.entry(name).or_default();
             let id = format!("{configuration}/{name}/{index}");
             *index += 1;
-            Arc::new(Hook::parse(configuration, id, webhook))
+            Arc::new(Hook::parse(configuration, id, webhook, authorizer))
         })
         .collect()
 }

@@ -55,6 +55,9 @@ impl<'a> Value<'a> {
             Self::Bool(value) => Json::Bool(*value),
             Self::Int(value) => (*value).into(),
             Self::Uint(value) => (*value).into(),
+            // A whole number is written without a point, so that it fits where whole numbers are wanted.
+            #[expect(clippy::cast_possible_truncation, reason = "whole and in range")]
+            Self::Double(value) if value.fract() == 0.0 && value.abs() < 9e15 => (*value as i64).into(),
             Self::Double(value) => serde_json::Number::from_f64(*value).map(Json::Number)?,
             Self::String(text) => Json::String(text.to_string()),
             Self::Bytes(bytes) => Json::String(base64::engine::general_purpose::STANDARD.encode(bytes)),

@@ -357,6 +357,16 @@ impl Kind {
         Key::new(namespace, name).map_err(|_| ApiError::not_found(&self.gvr, name))
     }
 
+    /// One object as it is stored.
+    pub fn stored_one(&self, namespace: &str, name: &str) -> Option<Arc<Entry>> {
+        self.table.snapshot().get(&self.key(namespace, name).ok()?)
+    }
+
+    /// All objects of a namespace as they are stored; of cluster-wide kinds that is `""`.
+    pub fn stored_in(&self, namespace: &str) -> Vec<Arc<Entry>> {
+        self.table.snapshot().range(namespace, None).collect()
+    }
+
     /// Stored bytes as an object.
     pub fn decode_stored(&self, entry: &Entry) -> Result<Box<dyn AnyObject>, ApiError> {
         self.decode_bytes(entry.bytes())

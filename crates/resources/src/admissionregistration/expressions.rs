@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 
 use apimachinery::field::{ErrorList, Path};
+use cel::{
+    Env, Mode, Type,
+    admission::{self, Declarations, Variables, environment},
+};
 use k8s_openapi::api::admissionregistration::v1::{AuditAnnotation, MatchCondition, Mutation, Validation, Variable};
 
 use crate::check::{self, Report};
@@ -16,15 +20,44 @@ const REASONS: &[&str] = &["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const PATCH_TYPES: &[&str] = &["ApplyConfiguration", "JSONPatch"];
 const UNSPECIFIED: &str = "expression is not specified";
 
-pub(super) fn match_conditions(conditions: &[MatchCondition], _params: bool, path: &Path, errors: &mut ErrorList) {
+/// Reports an expression that does not compile, or has no value of one of the types. Gives the type of the value.
+fn compile(env: &Env, text: &str, returns: &[Type], path: &Path, errors: &mut ErrorList) -> Option<Type> {
+    match admission::compile(env, text, returns) {
+        Ok(program) => Some(program.output_type().clone()),
+        Err(detail) => {
+            errors.invalid(path, text, detail);
+            None
+        }
+    }
+}
+
+/// The environments of a policy's expressions.
+pub(super) struct Environments {
+    params: bool,
+    variables: Variables,
+}
+
+impl Environments {
+    fn env(&self, authorizer: bool, patches: bool) -> Env {
+        let declarations = Declarations { params: self.params, authorizer, patches };
+        self.variables.declare(environment(declarations, Mode::NewExpressions))
+    }
+}
+
+pub(super) fn match_conditions(conditions: &[MatchCondition], params: bool, path: &Path, errors: &mut ErrorList) {
+    let declarations = Declarations { params, authorizer: true, patches: false };
+    let env = (!conditions.is_empty()).then(|| environment(declarations, Mode::NewExpressions));
     if conditions.len() > MAX_MATCH_CONDITIONS {
         errors.too_many(path, conditions.len(), MAX_MATCH_CONDITIONS);
     }
     let mut names = BTreeSet::new();
     for (index, condition) in conditions.iter().enumerate() {
         let path = path.index(index);
-        if condition.expression.trim().is_empty() {
+        let expression = condition.expression.trim();
+        if expression.is_empty() {
             errors.required(&path.child("expression"), "");
+        } else if let Some(env) = &env {
+            compile(env, expression, &[Type::Bool], &path.child("expression"), errors);
         }
         let name_path = path.child("name");
         if condition.name.is_empty() {
@@ -38,7 +71,9 @@ pub(super) fn match_conditions(conditions: &[MatchCondition], _params: bool, pat
     }
 }
 
-pub(super) fn variables(variables: &[Variable], path: &Path, errors: &mut ErrorList) {
+/// What the policy's other expressions are compiled in.
+pub(super) fn variables(variables: &[Variable], params: bool, path: &Path, errors: &mut ErrorList) -> Environments {
+    let mut environments = Environments { params, variables: Variables::default() };
     for (index, variable) in variables.iter().enumerate() {
         let path = path.child("variables").index(index);
         if variable.name.trim().is_empty() {
@@ -48,20 +83,35 @@ pub(super) fn variables(variables: &[Variable], path: &Path, errors: &mut ErrorL
         }
         if variable.expression.trim().is_empty() {
             errors.required(&path.child("expression"), UNSPECIFIED);
+            continue;
         }
+        let env = environments.env(true, false);
+        let ty = compile(&env, &variable.expression, &[], &path.child("expression"), errors);
+        environments.variables.push(variable.name.as_str(), ty.as_ref());
     }
+    environments
 }
 
-pub(super) fn validations(validations: &[Validation], path: &Path, errors: &mut ErrorList) {
+pub(super) fn validations(
+    validations: &[Validation],
+    environments: &Environments,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let (env, message_env) = (environments.env(true, false), environments.env(false, false));
     for (index, validation) in validations.iter().enumerate() {
         let path = path.child("validations").index(index);
         if validation.expression.trim().is_empty() {
             errors.required(&path.child("expression"), UNSPECIFIED);
+        } else {
+            compile(&env, &validation.expression, &[Type::Bool], &path.child("expression"), errors);
         }
         let by_expression = validation.message_expression.text();
         if !by_expression.is_empty() && by_expression.trim().is_empty() {
             let message = "must be non-empty if specified";
             errors.invalid(&path.child("messageExpression"), by_expression, message);
+        } else if !by_expression.is_empty() {
+            compile(&message_env, by_expression, &[Type::String], &path.child("messageExpression"), errors);
         }
         let (message, message_path) = (validation.message.text(), path.child("message"));
         if !message.is_empty() && message.trim().is_empty() {
@@ -75,7 +125,14 @@ pub(super) fn validations(validations: &[Validation], path: &Path, errors: &mut 
     }
 }
 
-pub(super) fn audit_annotations(policy: &str, annotations: &[AuditAnnotation], path: &Path, errors: &mut ErrorList) {
+pub(super) fn audit_annotations(
+    policy: &str,
+    annotations: &[AuditAnnotation],
+    environments: &Environments,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let env = environments.env(true, false);
     let path = path.child("auditAnnotations");
     if annotations.len() > MAX_AUDIT_ANNOTATIONS {
         let message = format!("must not have more than {MAX_AUDIT_ANNOTATIONS} auditAnnotations");
@@ -95,6 +152,9 @@ pub(super) fn audit_annotations(policy: &str, annotations: &[AuditAnnotation], p
         } else if expression.len() > MAX_AUDIT_EXPRESSION {
             let message = format!("must not exceed {MAX_AUDIT_EXPRESSION} bytes in length");
             errors.required(&path.child("valueExpression"), message);
+        } else {
+            let returns = [Type::String, Type::Null];
+            compile(&env, &annotation.value_expression, &returns, &path.child("valueExpression"), errors);
         }
         if !keys.insert(&annotation.key) {
             errors.duplicate(&path.child("key"), &annotation.key);
@@ -102,7 +162,8 @@ pub(super) fn audit_annotations(policy: &str, annotations: &[AuditAnnotation], p
     }
 }
 
-pub(super) fn mutations(mutations: &[Mutation], path: &Path, errors: &mut ErrorList) {
+pub(super) fn mutations(mutations: &[Mutation], environments: &Environments, path: &Path, errors: &mut ErrorList) {
+    let env = environments.env(true, true);
     let path = path.child("mutations");
     if mutations.is_empty() {
         errors.required(&path, "mutations must contain at least one item");
@@ -129,7 +190,13 @@ pub(super) fn mutations(mutations: &[Mutation], path: &Path, errors: &mut ErrorL
             Some(expression) if expression.trim().is_empty() => {
                 errors.required(&path.child(field).child("expression"), UNSPECIFIED);
             }
-            Some(_) => {}
+            Some(expression) => {
+                let returns = match kind.as_str() {
+                    "JSONPatch" => Type::list(admission::json_patch()),
+                    _ => admission::object("Object"),
+                };
+                compile(&env, expression, &[returns], &path.child(field).child("expression"), errors);
+            }
         }
         if other.is_some() {
             let message = format!("must not be specified when patchType is {kind}");

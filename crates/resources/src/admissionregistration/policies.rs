@@ -50,7 +50,12 @@ pub(super) struct Common<'a> {
 }
 
 /// `same_conditions`: the conditions and their parameters are those that are stored.
-pub(super) fn common(policy: &Common<'_>, same_conditions: bool, path: &Path, errors: &mut ErrorList) {
+pub(super) fn common(
+    policy: &Common<'_>,
+    same_conditions: bool,
+    path: &Path,
+    errors: &mut ErrorList,
+) -> expressions::Environments {
     match policy.failure_policy {
         None => errors.required(&path.child("failurePolicy"), ""),
         Some(name) if !FAILURE_POLICIES.contains(&name) => {
@@ -76,7 +81,7 @@ pub(super) fn common(policy: &Common<'_>, same_conditions: bool, path: &Path, er
         let has_params = policy.param_kind.is_some();
         expressions::match_conditions(policy.conditions, has_params, &path.child("matchConditions"), errors);
     }
-    expressions::variables(policy.variables, path, errors);
+    expressions::variables(policy.variables, policy.param_kind.is_some(), path, errors)
 }
 
 fn check_param_kind(kind: &ParamKind, path: &Path, errors: &mut ErrorList) {

@@ -64,8 +64,8 @@ fn validate(object: &MutatingAdmissionPolicy, old: Option<&MutatingAdmissionPoli
     let same_conditions = old
         .and_then(|old| old.spec.as_ref())
         .is_some_and(|old| old.param_kind == spec.param_kind && old.match_conditions == spec.match_conditions);
-    policies::common(&common, same_conditions, &path, &mut errors);
-    expressions::mutations(spec.mutations.items(), &path, &mut errors);
+    let environments = policies::common(&common, same_conditions, &path, &mut errors);
+    expressions::mutations(spec.mutations.items(), &environments, &path, &mut errors);
     match spec.reinvocation_policy.text() {
         "" => errors.required(&path.child("reinvocationPolicy"), ""),
         "IfNeeded" | "Never" => {}

@@ -80,16 +80,16 @@ fn validate(object: &ValidatingAdmissionPolicy, old: Option<&ValidatingAdmission
     let same_conditions = old
         .and_then(|old| old.spec.as_ref())
         .is_some_and(|old| old.param_kind == spec.param_kind && old.match_conditions == spec.match_conditions);
-    policies::common(&common, same_conditions, &path, &mut errors);
+    let environments = policies::common(&common, same_conditions, &path, &mut errors);
     let (validations, annotations) = (spec.validations.items(), spec.audit_annotations.items());
     if validations.is_empty() && annotations.is_empty() {
         let message = "validations or auditAnnotations must contain at least one item";
         errors.required(&path.child("validations"), message);
         errors.required(&path.child("auditAnnotations"), message);
     } else {
-        expressions::validations(validations, &path, &mut errors);
+        expressions::validations(validations, &environments, &path, &mut errors);
         let name = object.metadata.name.text();
-        expressions::audit_annotations(name, annotations, &path, &mut errors);
+        expressions::audit_annotations(name, annotations, &environments, &path, &mut errors);
     }
     errors
 }
