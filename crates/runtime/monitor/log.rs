@@ -80,11 +80,11 @@ impl Lines {
         }
     }
 
-    /// The stream has ended: what is left is a line too.
+    /// The stream has ended. What is left had no newline, and whoever reads the log must not see one.
     pub fn finish(&mut self, log: &mut Log) {
         if !self.pending.is_empty() {
             let mut out = Vec::with_capacity(self.pending.len() + 64);
-            self.line(&mut out, &timestamp(), b'F', &[]);
+            self.line(&mut out, &timestamp(), b'P', &[]);
             log.write(&out);
         }
     }

@@ -28,7 +28,7 @@ async fn a_container_runs_and_its_end_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_lines_are_partial_and_the_last_line_needs_no_newline() {
+async fn long_lines_and_a_last_one_without_newline_are_partial() {
     let pod = Pod::start().await;
     let id = pod.run(Pod::shell("head -c 40000 /dev/zero | tr '\\0' x; echo; printf end")).await;
     let status = pod.wait(&id).await;
@@ -40,7 +40,7 @@ async fn long_lines_are_partial_and_the_last_line_needs_no_newline() {
             (fields[2], fields[3].len())
         })
         .collect();
-    assert_eq!(lines, [("P", 16384), ("P", 16384), ("F", 40000 - 2 * 16384), ("F", 3)]);
+    assert_eq!(lines, [("P", 16384), ("P", 16384), ("F", 40000 - 2 * 16384), ("P", 3)]);
     pod.finish().await;
 }
 
