@@ -44,5 +44,5 @@ pub use plain::Plain;
 pub use reader::{Nothing, ReadObjects, Reader};
 pub use request::{RequestCx, UserInfo, Verb};
 pub use resource::{ColumnHeader, Resource, ResourceHandle, UpdateKind};
-pub use status::keep_all_but_status;
+pub use status::{keep_all_but_status, keep_metadata};
 pub use strategy::{Reservation, Strategy};

@@ -2,7 +2,7 @@
 
 use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
-use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
+use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
 use serde_json::json;
 
 use super::{expressions, policies};
@@ -54,6 +54,16 @@ impl Strategy for ValidatingAdmissionPolicies {
         old: &ValidatingAdmissionPolicy,
     ) -> ErrorList {
         validate(new, Some(old))
+    }
+
+    fn prepare_for_status_update(
+        &self,
+        _cx: &RequestCx,
+        new: &mut ValidatingAdmissionPolicy,
+        old: &ValidatingAdmissionPolicy,
+    ) {
+        keep_all_but_status(new, old);
+        keep_metadata(new, old);
     }
 
     fn validate_status_update(

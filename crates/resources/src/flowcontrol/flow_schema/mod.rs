@@ -4,7 +4,7 @@ mod validation;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::flowcontrol::v1::FlowSchema;
-use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
+use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
 use serde_json::json;
 
 use crate::optional::{Items, Text};
@@ -36,6 +36,11 @@ impl Strategy for FlowSchemas {
 
     fn validate(&self, _cx: &RequestCx, object: &FlowSchema) -> ErrorList {
         validation::validate(object)
+    }
+
+    fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut FlowSchema, old: &FlowSchema) {
+        keep_all_but_status(new, old);
+        keep_metadata(new, old);
     }
 
     fn validate_status_update(&self, _cx: &RequestCx, new: &FlowSchema, _old: &FlowSchema) -> ErrorList {

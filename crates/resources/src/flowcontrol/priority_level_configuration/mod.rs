@@ -6,7 +6,7 @@ use apimachinery::field::ErrorList;
 use k8s_openapi::api::flowcontrol::v1::{
     LimitedPriorityLevelConfiguration, PriorityLevelConfiguration, QueuingConfiguration,
 };
-use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
+use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
 use serde_json::{Value, json};
 
 use crate::optional::default_nonzero;
@@ -62,6 +62,16 @@ impl Strategy for PriorityLevelConfigurations {
 
     fn validate(&self, _cx: &RequestCx, object: &PriorityLevelConfiguration) -> ErrorList {
         validation::validate(object)
+    }
+
+    fn prepare_for_status_update(
+        &self,
+        _cx: &RequestCx,
+        new: &mut PriorityLevelConfiguration,
+        old: &PriorityLevelConfiguration,
+    ) {
+        keep_all_but_status(new, old);
+        keep_metadata(new, old);
     }
 
     fn validate_status_update(

@@ -2,7 +2,7 @@
 
 use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimSpec};
-use registry::{Column, Info, RequestCx, Strategy, Subresource};
+use registry::{Column, Info, RequestCx, Strategy, Subresource, keep_metadata};
 use serde_json::json;
 
 use crate::check::{self, Report};
@@ -50,6 +50,7 @@ impl Strategy for ResourceClaims {
 
     fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut ResourceClaim, old: &ResourceClaim) {
         new.spec.clone_from(&old.spec);
+        keep_metadata(new, old);
         // Devices are reported only of an allocation.
         if let Some(status) = &mut new.status
             && status.allocation.is_none()

@@ -4,7 +4,7 @@ mod validation;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::storage::v1::VolumeAttachment;
-use registry::{Column, Info, RequestCx, Strategy, Subresource};
+use registry::{Column, Info, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
 use serde_json::json;
 
 use crate::optional::Text;
@@ -34,6 +34,11 @@ impl Strategy for VolumeAttachments {
 
     fn validate_update(&self, _cx: &RequestCx, new: &VolumeAttachment, old: &VolumeAttachment) -> ErrorList {
         validation::validate_update(new, old)
+    }
+
+    fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut VolumeAttachment, old: &VolumeAttachment) {
+        keep_all_but_status(new, old);
+        keep_metadata(new, old);
     }
 
     fn validate_status_update(&self, _cx: &RequestCx, new: &VolumeAttachment, old: &VolumeAttachment) -> ErrorList {
