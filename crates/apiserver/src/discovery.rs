@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     body::Body,
     negotiate,
+    others::OtherVersion,
     respond::{self, Answer},
     server::{ApiServer, Call},
 };
@@ -22,9 +23,9 @@ pub(crate) struct Discovery {
     made: ArcSwapOption<Made>,
 }
 
-/// The aggregated documents and the number of kinds they describe.
+/// The aggregated documents and the state of the world they describe.
 struct Made {
-    kinds: Vec<(String, String)>,
+    generations: (u64, u64),
     api: Document,
     apis: Document,
 }
@@ -62,7 +63,16 @@ const GROUP_ORDER: [&str; 21] = [
 struct Group {
     name: String,
     /// Preferred first.
-    versions: Vec<(String, Vec<Arc<Kind>>)>,
+    versions: Vec<Version>,
+    /// Of groups that only another server serves.
+    priority: Option<i64>,
+}
+
+struct Version {
+    name: String,
+    kinds: Vec<Arc<Kind>>,
+    /// Set when another server serves it.
+    other: Option<OtherVersion>,
 }
 
 pub(crate) fn serve(server: &ApiServer, call: &Call, parts: &[&str]) -> Result<Answer, ApiError> {
@@ -121,28 +131,46 @@ fn resources(server: &ApiServer, call: &Call, group: &str, version: &str) -> Res
 fn groups(server: &ApiServer) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for kind in server.registry().kinds() {
-        let group = match groups.iter_mut().find(|group| group.name == kind.gvk.group) {
-            Some(group) => group,
-            None => {
-                groups.push(Group { name: kind.gvk.group.clone(), versions: Vec::new() });
-                let last = groups.len() - 1;
-                &mut groups[last]
-            }
-        };
-        match group.versions.iter_mut().find(|(version, _)| *version == kind.gvk.version) {
-            Some((_, kinds)) => kinds.push(kind),
-            None => {
-                let version = kind.gvk.version.clone();
-                group.versions.push((version, vec![kind]));
-            }
+        let version = version_in(&mut groups, &kind.gvk.group, &kind.gvk.version, None);
+        version.kinds.push(kind);
+    }
+    for group in &mut groups {
+        group.versions.sort_by_key(|version| std::cmp::Reverse(version_priority(&version.name)));
+    }
+    let mut others = server.inner.others.get().map(|others| others.groups()).unwrap_or_default();
+    others.sort_by_key(|other| {
+        let rank = std::cmp::Reverse((other.version_priority, version_priority(&other.version)));
+        (std::cmp::Reverse(other.group_priority), rank)
+    });
+    for other in others {
+        let version = version_in(&mut groups, &other.group, &other.version, Some(other.group_priority));
+        if version.kinds.is_empty() {
+            version.other = Some(other);
         }
     }
     let rank = |name: &str| GROUP_ORDER.iter().position(|known| *known == name).unwrap_or(GROUP_ORDER.len());
-    groups.sort_by(|a, b| rank(&a.name).cmp(&rank(&b.name)).then_with(|| a.name.cmp(&b.name)));
-    for group in &mut groups {
-        group.versions.sort_by_key(|(version, _)| std::cmp::Reverse(version_priority(version)));
-    }
+    groups.sort_by(|a, b| {
+        let by_priority = b.priority.unwrap_or(OWN_PRIORITY).cmp(&a.priority.unwrap_or(OWN_PRIORITY));
+        rank(&a.name).cmp(&rank(&b.name)).then(by_priority).then_with(|| a.name.cmp(&b.name))
+    });
     groups
+}
+
+/// Upstream's `groupPriorityMinimum` of groups of custom resources.
+const OWN_PRIORITY: i64 = 1000;
+
+/// A group's version, made where it is missing.
+fn version_in<'g>(groups: &'g mut Vec<Group>, group: &str, version: &str, priority: Option<i64>) -> &'g mut Version {
+    let index = groups.iter().position(|known| known.name == group).unwrap_or_else(|| {
+        groups.push(Group { name: group.to_owned(), versions: Vec::new(), priority });
+        groups.len() - 1
+    });
+    let versions = &mut groups[index].versions;
+    let index = versions.iter().position(|known| known.name == version).unwrap_or_else(|| {
+        versions.push(Version { name: version.to_owned(), kinds: Vec::new(), other: None });
+        versions.len() - 1
+    });
+    &mut versions[index]
 }
 
 /// GA before beta before alpha, higher before lower. Upstream: `version.CompareKubeAwareVersionStrings`.
@@ -161,7 +189,7 @@ fn version_priority(version: &str) -> (u8, u64, u64) {
 
 fn group_json(group: &Group) -> Value {
     let version = |version: &String| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
-    let versions: Vec<Value> = group.versions.iter().map(|(name, _)| version(name)).collect();
+    let versions: Vec<Value> = group.versions.iter().map(|known| version(&known.name)).collect();
     json!({"name": group.name, "versions": versions, "preferredVersion": versions.first()})
 }
 
@@ -207,6 +235,9 @@ fn resource_json(kind: &Kind) -> Vec<Value> {
     if !info.categories.is_empty() {
         own["categories"] = info.categories.into();
     }
+    if kind.resource.create_action().is_none() {
+        own["storageVersionHash"] = storage_version_hash(kind).into();
+    }
     let mut out = vec![own];
     for subresource in kind.resource.subresources() {
         let (group, version, body_kind) = subresource_kind(info, subresource);
@@ -225,6 +256,16 @@ fn resource_json(kind: &Kind) -> Vec<Value> {
         entry(name);
     }
     out
+}
+
+/// Changes when objects of the kind are stored otherwise. Upstream: `discovery.StorageVersionHash`.
+fn storage_version_hash(kind: &Kind) -> String {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    let info = kind.resource.hub().map_or(*kind.info(), |converted| *converted.hub.info());
+    let version = kind.resource.custom().map_or(info.version, |custom| custom.storage_version());
+    let digest = sha2::Sha256::digest(format!("{}/{version}/{}", info.group, info.kind));
+    base64::engine::general_purpose::STANDARD.encode(&digest[..8])
 }
 
 // === aggregated ===
@@ -279,13 +320,14 @@ fn aggregated_or(
 
 impl Discovery {
     fn made(&self, server: &ApiServer) -> Result<Arc<Made>, ApiError> {
-        let kinds: Vec<(String, String)> =
-            server.registry().kinds().iter().map(|kind| (kind.gvk.api_version(), kind.gvr.resource.clone())).collect();
-        if let Some(made) = self.made.load_full().filter(|made| made.kinds == kinds) {
+        let others = server.inner.others.get();
+        // Before the groups are read: what changes meanwhile is made again.
+        let generations = (server.registry().generation(), others.map_or(0, |others| others.generation()));
+        if let Some(made) = self.made.load_full().filter(|made| made.generations == generations) {
             return Ok(made);
         }
         let (core, named): (Vec<_>, Vec<_>) = groups(server).into_iter().partition(|group| group.name.is_empty());
-        let made = Arc::new(Made { kinds, api: Document::make(&core)?, apis: Document::make(&named)? });
+        let made = Arc::new(Made { generations, api: Document::make(&core)?, apis: Document::make(&named)? });
         self.made.store(Some(Arc::clone(&made)));
         Ok(made)
     }
@@ -311,10 +353,18 @@ fn aggregated_group(group: &Group) -> Value {
     let versions: Vec<Value> = group
         .versions
         .iter()
-        .map(|(version, kinds)| {
-            let mut resources: Vec<Value> = kinds.iter().map(|kind| aggregated_resource(kind)).collect();
+        .map(|version| {
+            let (mut resources, current): (Vec<Value>, bool) = match &version.other {
+                Some(other) => (other.resources.clone(), other.current),
+                None => (version.kinds.iter().map(|kind| aggregated_resource(kind)).collect(), true),
+            };
             resources.sort_by(|a, b| a["resource"].as_str().cmp(&b["resource"].as_str()));
-            json!({"version": version, "resources": resources, "freshness": "Current"})
+            let freshness = if current { "Current" } else { "Stale" };
+            let mut value = json!({"version": version.name, "freshness": freshness});
+            if !resources.is_empty() {
+                value["resources"] = resources.into();
+            }
+            value
         })
         .collect();
     let metadata = if group.name.is_empty() { json!({}) } else { json!({ "name": group.name }) };

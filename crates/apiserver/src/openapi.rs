@@ -6,13 +6,14 @@ use apimachinery::ApiError;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{HeaderValue, header};
-use schema::openapi::{OpenApi as Maker, ServedResource, ServedSubresource, V2_PROTOBUF};
+use schema::openapi::{CustomKind, OpenApi as Maker, ServedResource, ServedSubresource, V2_PROTOBUF};
 use sha2::Digest as _;
 
 use crate::{
     body::Body,
     discovery,
     negotiate::{self, JSON},
+    others::OtherDocument,
     respond::{self, Answer},
     server::{ApiServer, Call},
     version::GIT_VERSION,
@@ -28,7 +29,11 @@ pub(crate) struct OpenApi {
 }
 
 struct Made {
+    /// What the registry and the other servers had to tell when this was made.
+    generations: (u64, u64),
     resources: Vec<ServedResource>,
+    /// Documents of other servers.
+    others: Vec<OtherDocument>,
     documents: arc_swap::ArcSwap<HashMap<String, Document>>,
 }
 
@@ -49,11 +54,13 @@ impl OpenApi {
         let made = self.made(server);
         match wants_protobuf {
             Some(true) => {
-                let document = made.document("v2 protobuf", |maker| Some(maker.v2_protobuf()));
+                let document = made.document("v2 protobuf", |maker| Some(maker.v2_protobuf(&made.others_v2())));
                 serve(call, document, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
             }
-            Some(false) => serve(call, made.document("v2", |maker| Some(maker.v2_json())), JSON),
-            None if accept.is_empty() => serve(call, made.document("v2", |maker| Some(maker.v2_json())), JSON),
+            Some(false) => serve(call, made.document("v2", |maker| Some(maker.v2_json(&made.others_v2()))), JSON),
+            None if accept.is_empty() => {
+                serve(call, made.document("v2", |maker| Some(maker.v2_json(&made.others_v2()))), JSON)
+            }
             None => Err(ApiError::not_acceptable(&[JSON, V2_PROTOBUF])),
         }
     }
@@ -61,7 +68,7 @@ impl OpenApi {
     pub(crate) fn v3(&self, server: &ApiServer, call: &Call, path: &str) -> Result<Answer, ApiError> {
         let made = self.made(server);
         if path.is_empty() {
-            return serve(call, made.document("v3", |maker| Some(maker.v3_index())), JSON);
+            return serve(call, made.document("v3", |maker| Some(index(&maker, &made.others))), JSON);
         }
         if !made.maker().v3_paths().iter().any(|known| known == path) {
             return Ok(respond::not_found());
@@ -70,11 +77,18 @@ impl OpenApi {
     }
 
     fn made(&self, server: &ApiServer) -> Arc<Made> {
-        let resources = served(server);
-        if let Some(made) = self.made.load_full().filter(|made| made.resources == resources) {
+        let others = server.inner.others.get();
+        // Before they are read: what changes meanwhile is made again.
+        let generations = (server.registry().generation(), others.map_or(0, |others| others.generation()));
+        if let Some(made) = self.made.load_full().filter(|made| made.generations == generations) {
             return made;
         }
-        let made = Arc::new(Made { resources, documents: arc_swap::ArcSwap::default() });
+        let made = Arc::new(Made {
+            generations,
+            resources: served(server),
+            others: others.map(|others| others.documents()).unwrap_or_default(),
+            documents: arc_swap::ArcSwap::default(),
+        });
         self.made.store(Some(Arc::clone(&made)));
         // They are large: who asks again within the time gets them at once, an idle server does not hold them.
         let keeper = server.clone();
@@ -86,7 +100,27 @@ impl OpenApi {
     }
 }
 
+/// The index of v3 documents, those of other servers too.
+fn index(maker: &Maker<'_>, others: &[OtherDocument]) -> Vec<u8> {
+    let own = maker.v3_index();
+    if others.iter().all(|other| other.v3.is_none()) {
+        return own;
+    }
+    let Ok(mut index) = serde_json::from_slice::<serde_json::Value>(&own) else { return own };
+    for (path, url) in others.iter().filter_map(|other| other.v3.as_ref()) {
+        // What this server serves itself stays its own.
+        if index["paths"].get(path).is_none() {
+            index["paths"][path.as_str()] = serde_json::json!({ "serverRelativeURL": url });
+        }
+    }
+    serde_json::to_vec(&index).unwrap_or(own)
+}
+
 impl Made {
+    fn others_v2(&self) -> Vec<&serde_json::Value> {
+        self.others.iter().filter_map(|other| other.v2.as_deref()).collect()
+    }
+
     fn maker(&self) -> Maker<'_> {
         Maker::new(schema::builtin(), &self.resources, GIT_VERSION)
     }
@@ -149,6 +183,14 @@ fn served(server: &ApiServer) -> Vec<ServedResource> {
                 plural: Cow::Borrowed(info.plural),
                 namespaced: info.is_namespaced(),
                 verbs: owned(&discovery::verbs(&*kind.resource)),
+                custom: kind.resource.custom().map(|custom| {
+                    Arc::new(CustomKind {
+                        list_kind: info.list_kind_name(),
+                        schema: custom.document().cloned(),
+                        keeps_unknown_fields: custom.keeps_unknown_fields(),
+                        selectable: kind.resource.selectable().iter().map(|field| field.name.to_owned()).collect(),
+                    })
+                }),
                 subresources: kind
                     .resource
                     .subresources()

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -23,7 +23,7 @@ use apimachinery::ApiError;
 
 use crate::{
     audit::Auditor, body::RequestBody, chain::Held, connect::NodeDialer, discovery::Discovery, flow::Flow,
-    handlers::pace::Pace, metrics::Metrics, openapi::OpenApi, options::ServerOptions, request_info::RequestInfo,
+    handlers::pace::Pace, metrics::Metrics, openapi::OpenApi, options::ServerOptions, others::OtherServers, request_info::RequestInfo,
 };
 
 /// A running API server. A clone is a reference count.
@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) discovery: Discovery,
     pub(crate) openapi: OpenApi,
+    /// Set once they are known, which is after the server is made: they are clients of it.
+    pub(crate) others: OnceLock<Arc<dyn OtherServers>>,
     pub(crate) ready: AtomicBool,
     leaving: AtomicBool,
     pub(crate) shutdown: CancellationToken,
@@ -206,6 +208,7 @@ impl ApiServerBuilder {
                 metrics: Metrics::default(),
                 discovery: Discovery::default(),
                 openapi: OpenApi::default(),
+                others: OnceLock::new(),
                 ready: AtomicBool::new(false),
                 leaving: AtomicBool::new(false),
                 shutdown: CancellationToken::new(),
@@ -260,6 +263,11 @@ impl ApiServer {
 
     pub fn registry(&self) -> &Registry {
         &self.inner.registry
+    }
+
+    /// Merges what other servers serve into discovery and OpenAPI. The first one said stays.
+    pub fn merge(&self, others: Arc<dyn OtherServers>) {
+        self.inner.others.get_or_init(|| others);
     }
 
     /// Lets `/readyz` say yes.

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use registry::{DynamicObject, Scope};
-use resources::apiextensions::custom_resource_definition::fields::{self, flag, list, text, there};
+use resources::apiextensions::custom_resource_definition::{
+    expressions::Validator,
+    fields::{self, flag, list, text, there},
+};
 use schema::{
     Schema,
     structural::{Structural, typed},
@@ -48,6 +51,8 @@ pub struct Version {
     /// Dotted, without the leading dot.
     pub(crate) selectable: Vec<String>,
     pub(crate) warnings: Vec<String>,
+    /// Its validation rules, if it has any.
+    pub(crate) rules: Option<Validator>,
     pub(crate) typed: OnceLock<Schema>,
 }
 
@@ -135,13 +140,14 @@ impl Version {
         Ok(Self {
             name: text(version, "name").to_owned(),
             served: flag(version, "served"),
-            tree,
             schema: schema.cloned(),
             has_status: fields::subresource(version, "status").is_some(),
             scale,
             columns: Columns::of(version),
             selectable,
             warnings: warnings(version, spec, kind),
+            rules: schema.filter(|_| tree.has_rules).and_then(|schema| Validator::new(schema, true)),
+            tree,
             typed: OnceLock::new(),
         })
     }

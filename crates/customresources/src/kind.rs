@@ -181,7 +181,7 @@ impl CustomKind {
         tree.has_rules || tree.properties.contains_key("metadata")
     }
 
-    fn check(&self, new: &DynamicObject, old: Option<&DynamicObject>, status_only: bool) -> ErrorList {
+    fn check(&self, cx: &RequestCx, new: &DynamicObject, old: Option<&DynamicObject>, status_only: bool) -> ErrorList {
         let mut errors = self.check_type(new);
         if !errors.is_empty() {
             return errors;
@@ -217,13 +217,18 @@ impl CustomKind {
         if !lists.is_empty() && !was_wrong() {
             errors.append(lists);
         }
-        if version.tree.has_rules && blocks_rules(&errors) {
+        let Some(rules) = &version.rules else { return errors };
+        if blocks_rules(&errors) {
             errors.push(Error::invalid(
                 &Path::root(),
                 Value::Null,
                 "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
             ));
+            return errors;
         }
+        let run = rules.validate(&value, old_value.as_ref(), old.is_some(), &Path::root());
+        run.warnings.into_iter().for_each(|warning| cx.warn(warning));
+        errors.append(run.errors);
         errors
     }
 
@@ -363,8 +368,8 @@ impl Resource for CustomKind {
         object.metadata.generation = Some(1);
     }
 
-    fn validate(&self, _cx: &RequestCx, object: &dyn AnyObject) -> ErrorList {
-        dynamic(object).map(|object| self.check(object, None, false)).unwrap_or_default()
+    fn validate(&self, cx: &RequestCx, object: &dyn AnyObject) -> ErrorList {
+        dynamic(object).map(|object| self.check(cx, object, None, false)).unwrap_or_default()
     }
 
     fn prepare_for_update(&self, kind: UpdateKind<'_>, _cx: &RequestCx, new: &mut dyn AnyObject, old: &dyn AnyObject) {
@@ -395,12 +400,12 @@ impl Resource for CustomKind {
     fn validate_update(
         &self,
         kind: UpdateKind<'_>,
-        _cx: &RequestCx,
+        cx: &RequestCx,
         new: &dyn AnyObject,
         old: &dyn AnyObject,
     ) -> ErrorList {
         match (dynamic(new), dynamic(old)) {
-            (Some(new), Some(old)) => self.check(new, Some(old), kind == UpdateKind::Status),
+            (Some(new), Some(old)) => self.check(cx, new, Some(old), kind == UpdateKind::Status),
             _ => ErrorList::new(),
         }
     }
@@ -561,6 +566,10 @@ impl Custom for CustomKind {
 
     fn written_by_old_rules(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn storage_version(&self) -> &str {
+        &self.definition.storage
     }
 
     fn replicas_path(&self) -> &str {

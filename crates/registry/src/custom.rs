@@ -44,6 +44,9 @@ pub trait Custom: Send + Sync {
     /// The stored form of an object of this version.
     fn stored_form(&self, served: Template) -> BoxFuture<'_, Result<Template, ApiError>>;
 
+    /// The version that objects are stored in.
+    fn storage_version(&self) -> &str;
+
     /// Where the number of wanted replicas stands, dotted; empty when the kind has no scale.
     fn replicas_path(&self) -> &str;
 

@@ -1,7 +1,7 @@
 //! Schemas of types: what `kubectl explain` prints and validation in clients reads.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Flavor;
 use super::node::{group_version_kind, object, reference, strings};
@@ -9,8 +9,8 @@ use crate::decode::zero;
 use crate::json::{self, Limits, Node, Object};
 use crate::table::{Descriptions, Field, Form, ListType, Presence, Schema, Shape, Type, TypeId};
 
-const KIND_TEXT: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
-const API_VERSION_TEXT: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
+pub(super) const KIND_TEXT: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+pub(super) const API_VERSION_TEXT: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
 /// Bodies of patches have no fields of their own.
 pub(super) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 const PATCH_TEXT: &str = "Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.";
@@ -22,6 +22,8 @@ pub(super) struct Definitions<'s, 'd> {
     types: BTreeSet<TypeId>,
     /// Groups and versions that common kinds such as `DeleteOptions` belong to.
     versions: Vec<(String, String)>,
+    /// Definitions that are not made from the table.
+    own: BTreeMap<String, serde_json::Value>,
 }
 
 impl Flavor {
@@ -42,6 +44,7 @@ impl<'s, 'd> Definitions<'s, 'd> {
         texts: &'d Descriptions,
         roots: BTreeSet<TypeId>,
         versions: Vec<(String, String)>,
+        own: BTreeMap<String, serde_json::Value>,
     ) -> Self {
         let mut types = roots.clone();
         let mut queue: Vec<TypeId> = roots.into_iter().collect();
@@ -58,7 +61,7 @@ impl<'s, 'd> Definitions<'s, 'd> {
                 }
             }
         }
-        Self { schema, flavor, texts, types, versions }
+        Self { schema, flavor, texts, types, versions, own }
     }
 
     /// Hands out every definition, sorted by name.
@@ -66,9 +69,13 @@ impl<'s, 'd> Definitions<'s, 'd> {
         let mut kinds: Vec<Type<'s>> = self.types.iter().filter_map(|id| self.schema.by_id(*id)).collect();
         kinds.sort_by_key(|kind| kind.name());
         let mut patch = Some(object([("description", Node::string(PATCH_TEXT)), ("type", Node::string("object"))]));
+        let mut own = self.own.iter().peekable();
         for kind in kinds {
             if kind.def().form == Form::Strings {
                 continue;
+            }
+            while let Some((name, definition)) = own.next_if(|(name, _)| name.as_str() < kind.name()) {
+                take(name, Node::from_value(definition));
             }
             if kind.name() > PATCH
                 && let Some(patch) = patch.take()
@@ -79,6 +86,9 @@ impl<'s, 'd> Definitions<'s, 'd> {
         }
         if let Some(patch) = patch {
             take(PATCH, patch);
+        }
+        for (name, definition) in own {
+            take(name, Node::from_value(definition));
         }
     }
 

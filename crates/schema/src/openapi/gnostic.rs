@@ -100,15 +100,32 @@ fn schema(node: &Node<'_>, out: &mut Vec<u8>) {
     let Some(object) = node.as_object() else { return };
     member(object, "$ref", 1, out);
     member(object, "format", 2, out);
+    member(object, "title", 3, out);
     member(object, "description", 4, out);
+    any(object, "default", 5, out);
+    double(object, "multipleOf", 6, out);
+    double(object, "maximum", 7, out);
+    member(object, "exclusiveMaximum", 8, out);
+    double(object, "minimum", 9, out);
+    member(object, "exclusiveMinimum", 10, out);
+    integer(object, "maxLength", 11, out);
+    integer(object, "minLength", 12, out);
+    member(object, "pattern", 13, out);
+    integer(object, "maxItems", 14, out);
+    integer(object, "minItems", 15, out);
+    member(object, "uniqueItems", 16, out);
+    integer(object, "maxProperties", 17, out);
+    integer(object, "minProperties", 18, out);
     texts(object, "required", 19, out);
     if let Some(Node::Array(values)) = object.get("enum") {
         for value in values {
             message(20, out, |out| yaml(value, out));
         }
     }
-    if let Some(values) = object.get("additionalProperties") {
-        message(21, out, |out| message(1, out, |out| schema(values, out)));
+    match object.get("additionalProperties") {
+        Some(Node::Bool(allowed)) => message(21, out, |out| wire::number(2, u64::from(*allowed), out)),
+        Some(values) => message(21, out, |out| message(1, out, |out| schema(values, out))),
+        None => {}
     }
     if let Some(kind) = object.get("type").and_then(Node::as_str) {
         message(22, out, |out| text(1, kind, out));
@@ -123,7 +140,39 @@ fn schema(node: &Node<'_>, out: &mut Vec<u8>) {
             }
         });
     }
+    if let Some(Node::Object(docs)) = object.get("externalDocs") {
+        message(29, out, |out| {
+            member(docs, "description", 1, out);
+            member(docs, "url", 2, out);
+        });
+    }
+    any(object, "example", 30, out);
     extensions(object, 31, out);
+}
+
+fn any(object: &Object<'_>, name: &str, number: u32, out: &mut Vec<u8>) {
+    if let Some(value) = object.get(name) {
+        message(number, out, |out| yaml(value, out));
+    }
+}
+
+fn double(object: &Object<'_>, name: &str, number: u32, out: &mut Vec<u8>) {
+    if let Some(Node::Number(text)) = object.get(name)
+        && let Ok(value) = text.parse::<f64>()
+        && value != 0.0
+    {
+        wire::tag(number, 1, out);
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+fn integer(object: &Object<'_>, name: &str, number: u32, out: &mut Vec<u8>) {
+    if let Some(Node::Number(text)) = object.get(name)
+        && let Ok(value) = text.parse::<i64>()
+        && value != 0
+    {
+        wire::number(number, value.cast_unsigned(), out);
+    }
 }
 
 fn path_item(node: &Node<'_>, out: &mut Vec<u8>) {

@@ -4,18 +4,21 @@
 //! and as protobuf, because kubectl asks for nothing else; v3 is one document for each group and version.
 //! It must not know which resources exist. Upstream: `kube-openapi` builder and handlers.
 
+mod custom;
 mod definitions;
 mod gnostic;
 mod node;
 mod paths;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use crate::json::{Node, write_key};
 use crate::table::{Descriptions, Schema, TypeId, descriptions};
+pub use custom::CustomKind;
 use definitions::Definitions;
 
 /// The media type of v2 in protobuf that clients ask for.
@@ -34,6 +37,8 @@ pub struct ServedResource {
     /// As in discovery: `create`, `delete`, `deletecollection`, `get`, `list`, `patch`, `update`, `watch`.
     pub verbs: Vec<Cow<'static, str>>,
     pub subresources: Vec<ServedSubresource>,
+    /// Set on kinds that the table does not have.
+    pub custom: Option<Arc<CustomKind>>,
 }
 
 /// A subresource; its kind may belong to another group, as `Scale` does.
@@ -74,6 +79,13 @@ impl ServedResource {
         }
     }
 
+    fn list_kind(&self) -> String {
+        match &self.custom {
+            Some(custom) => custom.list_kind.clone(),
+            None => format!("{}List", self.kind),
+        }
+    }
+
     fn has(&self, verb: &str) -> bool {
         self.verbs.iter().any(|known| known == verb)
     }
@@ -86,31 +98,45 @@ impl<'s> OpenApi<'s> {
         Self { schema, resources, version }
     }
 
-    /// `/openapi/v2` as JSON.
-    pub fn v2_json(&self) -> Vec<u8> {
+    /// `/openapi/v2` as JSON. `others` are whole documents of other servers: what they have beside is merged in.
+    pub fn v2_json(&self, others: &[&serde_json::Value]) -> Vec<u8> {
         let texts = descriptions();
         let mut out = Vec::with_capacity(4 << 20);
         out.extend_from_slice(b"{\"swagger\":\"2.0\",\"info\":");
         self.info().write_json(&mut out);
         out.extend_from_slice(b",\"paths\":");
         let all: Vec<&ServedResource> = self.resources.iter().collect();
-        self.write_paths(&all, Flavor::V2, &texts, &mut out);
+        self.write_paths(&all, Flavor::V2, &texts, others, &mut out);
         out.extend_from_slice(b",\"definitions\":");
-        self.write_definitions(&all, Flavor::V2, &texts, &mut out);
+        self.write_definitions(&all, Flavor::V2, &texts, others, &mut out);
         out.extend_from_slice(
             br#","securityDefinitions":{"BearerToken":{"description":"Bearer Token authentication","type":"apiKey","name":"authorization","in":"header"}},"security":[{"BearerToken":[]}]}"#,
         );
         out
     }
 
-    /// `/openapi/v2` as protobuf.
-    pub fn v2_protobuf(&self) -> Vec<u8> {
+    /// `/openapi/v2` as protobuf, merged as JSON is.
+    pub fn v2_protobuf(&self, others: &[&serde_json::Value]) -> Vec<u8> {
         let texts = descriptions();
         let all: Vec<&ServedResource> = self.resources.iter().collect();
         let mut document = gnostic::Document::new("Kubernetes", self.version);
-        paths::each(self.schema, &all, Flavor::V2, &texts, &mut |path, item| document.path(path, &item));
+        let mut seen = BTreeSet::new();
+        let mut path = |path: &str, item: Node<'_>| {
+            if others.is_empty() || seen.insert(path.to_owned()) {
+                document.path(path, &item);
+            }
+        };
+        paths::each(self.schema, &all, Flavor::V2, &texts, &mut path);
+        each_other(others, "paths", &mut path);
         document.end_paths();
-        self.definitions(&all, Flavor::V2, &texts).each(&mut |name, definition| document.definition(name, &definition));
+        let mut seen = BTreeSet::new();
+        let mut definition = |name: &str, definition: Node<'_>| {
+            if others.is_empty() || seen.insert(name.to_owned()) {
+                document.definition(name, &definition);
+            }
+        };
+        self.definitions(&all, Flavor::V2, &texts).each(&mut definition);
+        each_other(others, "definitions", &mut definition);
         document.finish()
     }
 
@@ -160,9 +186,9 @@ impl<'s> OpenApi<'s> {
         out.extend_from_slice(b"{\"openapi\":\"3.0.0\",\"info\":");
         self.info().write_json(&mut out);
         out.extend_from_slice(b",\"paths\":");
-        self.write_paths(&resources, Flavor::V3, &texts, &mut out);
+        self.write_paths(&resources, Flavor::V3, &texts, &[], &mut out);
         out.extend_from_slice(b",\"components\":{\"schemas\":");
-        self.write_definitions(&resources, Flavor::V3, &texts, &mut out);
+        self.write_definitions(&resources, Flavor::V3, &texts, &[], &mut out);
         out.extend_from_slice(
             br#","securitySchemes":{"BearerToken":{"description":"Bearer Token authentication","type":"apiKey","name":"authorization","in":"header"}}}}"#,
         );
@@ -173,10 +199,18 @@ impl<'s> OpenApi<'s> {
         node::object([("title", Node::string("Kubernetes")), ("version", Node::string(self.version))])
     }
 
-    fn write_paths(&self, resources: &[&ServedResource], flavor: Flavor, texts: &Descriptions, out: &mut Vec<u8>) {
-        let mut first = true;
-        paths::each(self.schema, resources, flavor, texts, &mut |path, item| member(path, &item, &mut first, out));
-        out.extend_from_slice(if first { b"{}" } else { b"}" });
+    fn write_paths(
+        &self,
+        resources: &[&ServedResource],
+        flavor: Flavor,
+        texts: &Descriptions,
+        others: &[&serde_json::Value],
+        out: &mut Vec<u8>,
+    ) {
+        let mut members = Members::new(others, out);
+        paths::each(self.schema, resources, flavor, texts, &mut |path, item| members.push(path, &item));
+        each_other(others, "paths", &mut |path, item| members.push(path, &item));
+        members.end();
     }
 
     fn write_definitions(
@@ -184,12 +218,13 @@ impl<'s> OpenApi<'s> {
         resources: &[&ServedResource],
         flavor: Flavor,
         texts: &Descriptions,
+        others: &[&serde_json::Value],
         out: &mut Vec<u8>,
     ) {
-        let mut first = true;
-        self.definitions(resources, flavor, texts)
-            .each(&mut |name, definition| member(name, &definition, &mut first, out));
-        out.extend_from_slice(if first { b"{}" } else { b"}" });
+        let mut members = Members::new(others, out);
+        self.definitions(resources, flavor, texts).each(&mut |name, definition| members.push(name, &definition));
+        each_other(others, "definitions", &mut |name, definition| members.push(name, &definition));
+        members.end();
     }
 
     /// Everything that the paths of these resources refer to.
@@ -203,9 +238,14 @@ impl<'s> OpenApi<'s> {
         let mut add = |group: &str, version: &str, kind: &str| {
             roots.extend(self.schema.kind(group, version, kind).map(|kind| kind.id()));
         };
+        let mut has_custom = false;
         for resource in resources {
-            add(&resource.group, &resource.version, &resource.kind);
-            add(&resource.group, &resource.version, &format!("{}List", resource.kind));
+            if resource.custom.is_some() {
+                has_custom = true;
+            } else {
+                add(&resource.group, &resource.version, &resource.kind);
+                add(&resource.group, &resource.version, &resource.list_kind());
+            }
             for subresource in &resource.subresources {
                 add(&subresource.group, &subresource.version, &subresource.kind);
             }
@@ -214,19 +254,60 @@ impl<'s> OpenApi<'s> {
         add("", "v1", "WatchEvent");
         add("", "v1", "Status");
         add("", "v1", "APIResourceList");
+        if has_custom {
+            roots.extend(custom::REFERRED.iter().filter_map(|name| Some(self.schema.named(name)?.id())));
+        }
         let mut versions: Vec<(String, String)> =
             resources.iter().map(|resource| (resource.group.to_string(), resource.version.to_string())).collect();
         versions.sort();
         versions.dedup();
-        Definitions::new(self.schema, flavor, texts, roots, versions)
+        let mut own = BTreeMap::new();
+        for (resource, custom) in resources.iter().filter_map(|resource| Some((resource, resource.custom.as_ref()?))) {
+            let (group, version, kind) = (&*resource.group, &*resource.version, &*resource.kind);
+            own.insert(custom::model_name(group, version, kind), custom.definition(flavor, group, version, kind));
+            own.insert(
+                custom::model_name(group, version, &custom.list_kind),
+                custom.list_definition(flavor, group, version, kind, &resource.plural),
+            );
+        }
+        Definitions::new(self.schema, flavor, texts, roots, versions, own)
     }
 }
 
-fn member(name: &str, value: &Node<'_>, first: &mut bool, out: &mut Vec<u8>) {
-    out.push(if *first { b'{' } else { b',' });
-    *first = false;
-    write_key(name, out);
-    value.write_json(out);
+/// Hands out one part of other servers' documents.
+fn each_other(others: &[&serde_json::Value], part: &str, take: &mut dyn FnMut(&str, Node<'_>)) {
+    for other in others {
+        for (name, value) in other.get(part).and_then(serde_json::Value::as_object).into_iter().flatten() {
+            take(name, Node::from_value(value));
+        }
+    }
+}
+
+/// Members of an object as they are written. Of equal names the first one counts.
+struct Members<'o> {
+    out: &'o mut Vec<u8>,
+    first: bool,
+    /// Kept only when documents are merged: alone they have no name twice.
+    seen: Option<BTreeSet<String>>,
+}
+
+impl<'o> Members<'o> {
+    fn new(others: &[&serde_json::Value], out: &'o mut Vec<u8>) -> Self {
+        Self { out, first: true, seen: (!others.is_empty()).then(BTreeSet::new) }
+    }
+
+    fn push(&mut self, name: &str, value: &Node<'_>) {
+        if self.seen.as_mut().is_some_and(|seen| !seen.insert(name.to_owned())) {
+            return;
+        }
+        self.out.push(if std::mem::take(&mut self.first) { b'{' } else { b',' });
+        write_key(name, self.out);
+        value.write_json(self.out);
+    }
+
+    fn end(self) {
+        self.out.extend_from_slice(if self.first { b"{}" } else { b"}" });
+    }
 }
 
 #[cfg(test)]

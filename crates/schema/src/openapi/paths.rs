@@ -12,6 +12,15 @@ const MEDIA_TYPES: [&str; 4] =
     ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "application/cbor"];
 const STREAM_TYPES: [&str; 3] =
     ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch", "application/cbor-seq"];
+/// Of kinds that have no protobuf form.
+const CUSTOM_MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", "application/cbor"];
+const CUSTOM_STREAM_TYPES: [&str; 2] = ["application/json;stream=watch", "application/cbor-seq"];
+const CUSTOM_PATCH_TYPES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/apply-patch+yaml",
+    "application/apply-patch+cbor",
+];
 const PATCH_TYPES: [&str; 5] = [
     "application/json-patch+json",
     "application/merge-patch+json",
@@ -67,7 +76,14 @@ pub(super) fn each(
     take: &mut dyn FnMut(&str, Node<'_>),
 ) {
     let mut paths: BTreeMap<String, Node<'_>> = BTreeMap::new();
-    let builder = Builder { schema, flavor, texts };
+    let mut custom: BTreeMap<(&str, &str, String), String> = BTreeMap::new();
+    for resource in resources.iter().filter(|resource| resource.custom.is_some()) {
+        for kind in [resource.kind.to_string(), resource.list_kind()] {
+            let name = super::custom::model_name(&resource.group, &resource.version, &kind);
+            custom.insert((&resource.group, &resource.version, kind), name);
+        }
+    }
+    let builder = Builder { schema, flavor, texts, custom };
     let mut versions: BTreeMap<String, (&str, &str)> = BTreeMap::new();
     for resource in resources {
         versions.insert(resource.path(), (&resource.group, &resource.version));
@@ -86,6 +102,8 @@ struct Builder<'a> {
     schema: &'a Schema,
     flavor: Flavor,
     texts: &'a Descriptions,
+    /// Definitions of kinds that the table does not have.
+    custom: BTreeMap<(&'a str, &'a str, String), String>,
 }
 
 impl<'a> Builder<'a> {
@@ -95,7 +113,7 @@ impl<'a> Builder<'a> {
         let stem = format!("{}{}", camel_group(&resource.group), camel(&resource.version));
         let kind = (resource.group.as_ref(), resource.version.as_ref(), resource.kind.as_ref());
         let one = self.reference(kind);
-        let list = self.reference((kind.0, kind.1, &format!("{}List", kind.2)));
+        let list = self.reference((kind.0, kind.1, &resource.list_kind()));
         let status = self.reference(("", "v1", "Status"));
         let name = resource.kind.as_ref();
         let operation = |method, action, name: String, text: String, options| Operation {
@@ -299,9 +317,14 @@ impl<'a> Builder<'a> {
         node.push("description", Node::string(operation.text.clone()));
         let patch = operation.method == "patch";
         let watched = operation.action == "list";
-        let produced: Vec<&'static str> =
-            MEDIA_TYPES.iter().chain(STREAM_TYPES.iter().filter(|_| watched)).copied().collect();
-        let consumed: Vec<&'static str> = if patch { PATCH_TYPES.to_vec() } else { vec!["*/*"] };
+        let (group, version, kind) = operation.kind;
+        let is_custom = self.custom.contains_key(&(group, version, kind.to_owned()));
+        let (media, streams, patches): (&[&'static str], &[&'static str], &[&'static str]) = match is_custom {
+            true => (&CUSTOM_MEDIA_TYPES, &CUSTOM_STREAM_TYPES, &CUSTOM_PATCH_TYPES),
+            false => (&MEDIA_TYPES, &STREAM_TYPES, &PATCH_TYPES),
+        };
+        let produced: Vec<&'static str> = media.iter().chain(streams.iter().filter(|_| watched)).copied().collect();
+        let consumed: Vec<&'static str> = if patch { patches.to_vec() } else { vec!["*/*"] };
         let mut parameters: Vec<Node<'a>> = Vec::new();
         for (options, fields) in operation.options {
             let Some(kind) = self.schema.kind("", "v1", options) else { continue };
@@ -409,7 +432,10 @@ impl<'a> Builder<'a> {
     }
 
     fn reference(&self, (group, version, kind): (&str, &str, &str)) -> Option<Node<'static>> {
-        reference_to(self.schema, self.flavor, group, version, kind)
+        match self.custom.get(&(group, version, kind.to_owned())) {
+            Some(name) => Some(reference(self.flavor.prefix(), name)),
+            None => reference_to(self.schema, self.flavor, group, version, kind),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ fn resources() -> Vec<ServedResource> {
                 namespaced,
                 verbs: verbs("create delete deletecollection get list patch update watch"),
                 subresources: Vec::new(),
+                custom: None,
             }
         };
     let scale = ServedSubresource {
@@ -145,7 +146,7 @@ fn references_lead_somewhere() {
         check_references(&document, &document);
     }
     let resources = resources();
-    let v2: Value = serde_json::from_slice(&OpenApi::new(builtin(), &resources, "v1.36.0").v2_json()).unwrap();
+    let v2: Value = serde_json::from_slice(&OpenApi::new(builtin(), &resources, "v1.36.0").v2_json(&[])).unwrap();
     check_references(&v2, &v2);
     expect![[r##"{"$ref":"#/definitions/io.k8s.api.core.v1.PodSpec","description":"Specification of the desired behavior of the pod. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#spec-and-status"}"##]]
         .assert_eq(&v2.pointer("/definitions/io.k8s.api.core.v1.Pod/properties/spec").unwrap().to_string());
@@ -154,7 +155,7 @@ fn references_lead_somewhere() {
 #[test]
 fn v2_protobuf_holds_paths_and_definitions() {
     let resources = resources();
-    let bytes = OpenApi::new(builtin(), &resources, "v1.36.0").v2_protobuf();
+    let bytes = OpenApi::new(builtin(), &resources, "v1.36.0").v2_protobuf(&[]);
     let mut cursor = crate::protobuf::wire::Cursor::new(&bytes);
     let mut numbers = Vec::new();
     let mut definitions = 0;
@@ -168,6 +169,42 @@ fn v2_protobuf_holds_paths_and_definitions() {
         }
     }
     assert_eq!(numbers, [1, 2, 8, 9]);
-    let json: Value = serde_json::from_slice(&OpenApi::new(builtin(), &resources, "v1.36.0").v2_json()).unwrap();
+    let json: Value = serde_json::from_slice(&OpenApi::new(builtin(), &resources, "v1.36.0").v2_json(&[])).unwrap();
     assert_eq!(definitions, json.get("definitions").unwrap().as_object().unwrap().len());
+}
+
+#[test]
+fn custom_kinds_are_merged_in() {
+    let schema = serde_json::json!({"type": "object", "description": "A cron tab.", "properties": {
+        "spec": {"type": "object", "required": ["cronSpec"], "properties": {
+            "cronSpec": {"type": "string", "pattern": "^a$", "maxLength": 3},
+            "replicas": {"type": "integer", "minimum": 1, "default": 1},
+        }},
+    }});
+    let custom = CustomKind { list_kind: "CronTabList".to_owned(), schema: Some(schema), ..CustomKind::default() };
+    let mut resources = resources();
+    resources.push(ServedResource {
+        group: "stable.example.com".into(),
+        version: "v1".into(),
+        kind: "CronTab".into(),
+        plural: "crontabs".into(),
+        custom: Some(Arc::new(custom)),
+        ..resources[0].clone()
+    });
+    let api = OpenApi::new(builtin(), &resources, "v1.36.0");
+    let v3: Value = serde_json::from_slice(&api.v3_document("apis/stable.example.com/v1").unwrap()).unwrap();
+    let schemas = &v3["components"]["schemas"];
+    assert_eq!(schemas["com.example.stable.v1.CronTab"]["properties"]["spec"]["properties"]["replicas"]["default"], 1);
+    assert!(schemas.get("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").is_some());
+    let path = &v3["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}"];
+    let patch: Vec<&String> = path["patch"]["requestBody"]["content"].as_object().unwrap().keys().collect();
+    assert!(!patch.iter().any(|media| media.contains("strategic")), "{patch:?}");
+    assert_eq!(
+        path["get"]["responses"]["200"]["content"]["application/json"]["schema"]["$ref"],
+        "#/components/schemas/com.example.stable.v1.CronTab"
+    );
+    let v2: Value = serde_json::from_slice(&api.v2_json(&[])).unwrap();
+    let names: Vec<&String> = v2["definitions"].as_object().unwrap().keys().collect();
+    assert!(names.is_sorted() && names.iter().any(|name| *name == "com.example.stable.v1.CronTabList"));
+    assert!(api.v2_protobuf(&[]).windows(13).any(|window| window == b"stable.v1.Cro"));
 }

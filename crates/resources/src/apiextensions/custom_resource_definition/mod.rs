@@ -6,6 +6,7 @@
 mod columns;
 pub mod conditions;
 mod defaults;
+pub mod expressions;
 pub mod fields;
 mod validation;
 mod warnings;

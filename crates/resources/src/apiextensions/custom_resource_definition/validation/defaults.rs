@@ -4,13 +4,40 @@ use apimachinery::field::{Error, ErrorList, Path};
 use schema::structural::{MetaError, Structural, check_embedded, coerce_embedded, prune, validate};
 use serde_json::{Value, json};
 
+use super::super::expressions::Validator;
+
 /// Errors of the defaults of a whole schema.
-pub(super) fn errors(tree: &Structural, must_be_pruned: bool, path: &Path) -> ErrorList {
+pub(super) fn errors(schema: &Value, tree: &Structural, must_be_pruned: bool, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     if tree.has_defaults {
         node(tree, true, &Surrounding::default(), false, must_be_pruned, path, &mut errors);
+        if tree.has_rules && errors.is_empty() {
+            rules(schema, tree, path, &mut errors);
+        }
     }
     errors
+}
+
+/// Defaults hold the rules of their own schema, put in anew and in the place of themselves.
+fn rules(schema: &Value, tree: &Structural, path: &Path, errors: &mut ErrorList) {
+    if let Some(default) = tree.default.as_ref().filter(|_| tree.has_rules)
+        && let Some(validator) = Validator::new(schema, tree.embedded)
+    {
+        let place = path.child("default");
+        let mut found = validator.validate(default, Some(default), false, &place).errors;
+        if found.is_empty() {
+            found = validator.validate(default, None, false, &place).errors;
+        }
+        errors.append(found);
+    }
+    if let (Some(items), Some(below)) = (schema.get("items"), tree.items.as_deref()) {
+        rules(items, below, &path.child("items"), errors);
+    }
+    for (name, below) in &tree.properties {
+        if let Some(property) = schema.get("properties").and_then(|properties| properties.get(name)) {
+            rules(property, below, &path.child("properties").key(name), errors);
+        }
+    }
 }
 
 /// Whether a default names fields that its schema does not.

@@ -25,6 +25,7 @@ use lifted::Lifted;
 use old::Forgiven;
 
 pub use approval::{is_protected_group, state as approval};
+pub(super) use rules::path_steps;
 pub use structural::errors as structural_errors;
 
 /// Rules of a new definition.

@@ -62,23 +62,23 @@ pub(super) fn validation(
         errors.push(Error::forbidden(&path.child("openAPIV3Schema.nullable"), "nullable cannot be true at the root"));
     }
     let mut not_a_tree = None;
-    let mut tree = None;
+    let mut is_tree = false;
     if structural_required {
         match Structural::new(schema) {
             Err(why) => not_a_tree = Some(why),
             Ok(found) => {
                 let mut wrong = structural::errors(schema, &place);
                 if wrong.is_empty() {
-                    wrong = defaults::errors(&found, !forgiven.unpruned_defaults, &place);
-                    tree = wrong.is_empty().then_some(found);
+                    wrong = defaults::errors(schema, &found, !forgiven.unpruned_defaults, &place);
+                    is_tree = wrong.is_empty();
                 }
                 errors.append(wrong);
             }
         }
     }
-    let mut walker = Walker { forgiven, schema_errors: ErrorList::new(), sites: Vec::new() };
+    let mut walker = Walker { forgiven, schema_errors: ErrorList::new() };
     walker.node(schema, &place, &Place { is_root: true, ..Place::default() });
-    let Walker { schema_errors, sites, .. } = walker;
+    let Walker { schema_errors, .. } = walker;
     let is_sound = schema_errors.is_empty();
     errors.append(schema_errors);
     if errors.is_empty()
@@ -86,8 +86,8 @@ pub(super) fn validation(
     {
         errors.push(Error::invalid(&place, "", why));
     }
-    if let (Some(tree), true) = (tree, is_sound) {
-        let _ = (tree, sites, forgiven.costs(version));
+    if is_tree && is_sound {
+        errors.append(rules::errors(schema, forgiven, forgiven.costs(version), &place));
     }
     errors
 }
@@ -99,23 +99,11 @@ struct Place {
     /// Why there may be no default here.
     no_default: Option<String>,
     inside_meta: bool,
-    /// The nearest ancestor whose members cannot be found again in an older object.
-    uncorrelatable: Option<Path>,
-    /// Rules below `not` and its siblings are not evaluated.
-    in_logic: bool,
-}
-
-/// A node with rules.
-pub(super) struct RuleSite {
-    pub(super) path: Path,
-    pub(super) rules: Value,
-    pub(super) uncorrelatable: Option<Path>,
 }
 
 struct Walker<'a> {
     forgiven: &'a Forgiven,
     schema_errors: ErrorList,
-    sites: Vec<RuleSite>,
 }
 
 impl Walker<'_> {
@@ -143,13 +131,6 @@ impl Walker<'_> {
         let rules = list(schema, "x-kubernetes-validations");
         if !rules.is_empty() {
             self.schema_errors.append(rules::shape(schema, path));
-            if !place.in_logic {
-                self.sites.push(RuleSite {
-                    path: path.clone(),
-                    rules: Value::Array(rules.to_vec()),
-                    uncorrelatable: place.uncorrelatable.clone(),
-                });
-            }
         }
     }
 
@@ -199,9 +180,6 @@ impl Walker<'_> {
         let is_resource = place.is_root || flag(schema, "x-kubernetes-embedded-resource");
         for (name, property) in members(properties) {
             let mut below = Place { is_root: false, ..place.clone() };
-            if text(schema, "x-kubernetes-map-type") == "atomic" {
-                below.uncorrelatable.get_or_insert_with(|| path.clone());
-            }
             if is_resource && matches!(name.as_str(), "metadata" | "kind" | "apiVersion") {
                 below.inside_meta = true;
                 if place.is_root {
@@ -213,7 +191,7 @@ impl Walker<'_> {
     }
 
     fn logic(&mut self, schema: &Value, path: &Path, place: &Place) {
-        let below = Place { is_root: false, in_logic: true, ..place.clone() };
+        let below = Place { is_root: false, ..place.clone() };
         if let Some(not) = schema.get("not") {
             self.node(not, &path.child("not"), &below);
         }
@@ -233,10 +211,7 @@ impl Walker<'_> {
 
     fn items(&mut self, schema: &Value, path: &Path, place: &Place) {
         let Some(items) = there(schema, "items") else { return };
-        let mut below = Place { is_root: false, ..place.clone() };
-        if text(schema, "x-kubernetes-list-type") != "map" {
-            below.uncorrelatable.get_or_insert_with(|| path.clone());
-        }
+        let below = Place { is_root: false, ..place.clone() };
         match items {
             Value::Array(several) => {
                 for (index, one) in several.iter().enumerate() {
