@@ -23,7 +23,8 @@ use apimachinery::ApiError;
 
 use crate::{
     audit::Auditor, body::RequestBody, chain::Held, connect::NodeDialer, discovery::Discovery, flow::Flow,
-    handlers::pace::Pace, metrics::Metrics, openapi::OpenApi, options::ServerOptions, others::OtherServers, request_info::RequestInfo,
+    handlers::pace::Pace, metrics::Metrics, openapi::OpenApi, options::ServerOptions, others::OtherServers,
+    request_info::RequestInfo,
 };
 
 /// A running API server. A clone is a reference count.
