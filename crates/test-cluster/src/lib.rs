@@ -76,10 +76,12 @@ impl TestCluster {
             .resources(apiserver::kinds::all(&resources::Options::default()))
             .admission(Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone())));
         let outbound = Outbound::new(Arc::new(apiserver::Services::new(&store)), outbound::Kubeconfig::default());
-        let (mutating, validating) = admission::webhook::plugins(&store, &outbound);
+        let asked: Arc<dyn registry::auth::Authorizer> = authorizer.clone();
+        let (mutating, validating) = admission::webhook::plugins(&store, &outbound, &asked);
+        let policies = admission::policy::plugin(&store, &asked);
         let plugins = admission::Options {
             cluster_ranges: resources::Options::default().service_ranges,
-            callers: vec![mutating, validating],
+            callers: vec![mutating, policies, validating],
             ..admission::Options::new(authorizer.clone())
         };
         for plugin in admission::plugins(&plugins)? {
