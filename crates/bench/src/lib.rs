@@ -51,6 +51,15 @@ pub struct Arguments {
     /// Objects of the list case
     #[arg(long, default_value_t = 10_000)]
     pub list_objects: usize,
+    /// Watches of the idle-watches case
+    #[arg(long, default_value_t = 5000)]
+    pub idle_watches: usize,
+    /// Full lists at once of the overload case
+    #[arg(long, default_value_t = 2000)]
+    pub overload_lists: usize,
+    /// Objects of 1.5 KB that those lists are of
+    #[arg(long, default_value_t = 10_000)]
+    pub overload_objects: usize,
     /// Nodes that exist only as API objects, for the scheduling case
     #[arg(long, default_value_t = 100)]
     pub simulate_nodes: usize,
@@ -71,8 +80,12 @@ pub enum Case {
     Objects,
     /// Events to many watchers
     Watch,
+    /// Memory of watches in which nothing happens
+    IdleWatches,
     /// A list of many objects
     List,
+    /// Full lists, watches and large patches all at once, and whether heartbeats come through
+    Overload,
     /// Pods one at a time: create to Running, delete to gone
     Pods,
     /// Many pods at once
@@ -81,7 +94,9 @@ pub enum Case {
     Scheduling,
 }
 
-const ALL: &[Case] = &[Case::Idle, Case::Objects, Case::Watch, Case::List, Case::Pods, Case::Burst, Case::Scheduling];
+/// Those that are no attack on the cluster.
+const ALL: &[Case] =
+    &[Case::Idle, Case::Objects, Case::Watch, Case::IdleWatches, Case::List, Case::Pods, Case::Burst, Case::Scheduling];
 
 /// Runs the cases and gives their figures, those of a case that failed not among them.
 pub async fn run(arguments: &Arguments, mut report: Report) -> anyhow::Result<Report> {
@@ -93,6 +108,8 @@ pub async fn run(arguments: &Arguments, mut report: Report) -> anyhow::Result<Re
             Case::Idle => cases::idle::run(&target, arguments, &mut report).await,
             Case::Objects => cases::objects::run(&target, arguments, &mut report).await,
             Case::Watch => cases::watch::run(&target, arguments, &mut report).await,
+            Case::IdleWatches => cases::idle_watches::run(&target, arguments, &mut report).await,
+            Case::Overload => cases::overload::run(&target, arguments, &mut report).await,
             Case::List => cases::list::run(&target, arguments, &mut report).await,
             Case::Pods => cases::pods::run(&target, arguments, &mut report).await,
             Case::Burst => cases::burst::run(&target, arguments, &mut report).await,

@@ -67,6 +67,10 @@ impl Latencies {
         Ok(Self(Histogram::new_with_bounds(1, 600_000_000, 3)?))
     }
 
+    pub(crate) fn max(&self) -> Duration {
+        Duration::from_micros(self.0.max())
+    }
+
     pub(crate) fn record(&mut self, latency: Duration) {
         self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1));
     }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use kube::{
     Api, Client, Config,
     api::{ApiResource, DeleteParams, DynamicObject, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
 
@@ -55,6 +55,43 @@ impl Target {
     /// Whether CPU and memory can be told.
     pub(crate) fn has_processes(&self) -> bool {
         !self.pids.is_empty()
+    }
+
+    /// A client that is another user.
+    pub(crate) fn client_as(&self, identity: AuthInfo) -> anyhow::Result<Client> {
+        let mut config = self.config.clone();
+        config.auth_info = identity;
+        Ok(Client::try_from(config)?)
+    }
+
+    /// The administrator's credentials, to act as others with.
+    pub(crate) fn identity(&self) -> AuthInfo {
+        self.config.auth_info.clone()
+    }
+
+    /// Resident memory now, bytes, of the processes themselves without their children. From here on the peak is new.
+    pub(crate) fn begin_peak(&self) -> anyhow::Result<f64> {
+        for pid in &self.pids {
+            fs::write(format!("/proc/{pid}/clear_refs"), "5").with_context(|| format!("reset the peak of {pid}"))?;
+        }
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory since then, bytes.
+    pub(crate) fn peak(&self) -> anyhow::Result<f64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> anyhow::Result<f64> {
+        let mut sum = 0.0;
+        for pid in &self.pids {
+            let status =
+                fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("status of {pid}"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+            let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().unwrap_or_default();
+            sum += kib * 1024.0;
+        }
+        Ok(sum)
     }
 
     /// What the processes have used so far. Children that ended are counted by their parents.

@@ -30,6 +30,7 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Rep
     futures::stream::iter(writes).buffer_unordered(arguments.concurrency).try_collect::<()>().await?;
     for (name, version) in [("list from cache", "&resourceVersion=0"), ("list consistent", "")] {
         let (before, mut bytes) = (target.usage()?, 0);
+        let memory = if target.has_processes() { target.begin_peak()? } else { 0.0 };
         let mut latencies = Latencies::new()?;
         for _ in 0..LISTS {
             let uri = format!("/api/v1/namespaces/{NAMESPACE}/configmaps?limit=0{version}");
@@ -55,6 +56,7 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Rep
                 (after.cpu_seconds - before.cpu_seconds) * 1e3 / LISTS as f64,
                 "ms",
             );
+            report.add(format!("{name}, server memory on top"), (target.peak()? - memory) / 1e6, "MB");
         }
     }
     target.remove_namespace(NAMESPACE).await

@@ -2,8 +2,10 @@
 
 pub(crate) mod burst;
 pub(crate) mod idle;
+pub(crate) mod idle_watches;
 pub(crate) mod list;
 pub(crate) mod objects;
+pub(crate) mod overload;
 pub(crate) mod pods;
 pub(crate) mod scheduling;
 pub(crate) mod watch;

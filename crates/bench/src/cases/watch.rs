@@ -22,7 +22,7 @@ use crate::{
 const NAMESPACE: &str = "bench-watch";
 const EVENTS: usize = 500;
 /// Watchers of one connection, as clients have them.
-const PER_CONNECTION: usize = 25;
+const PER_CONNECTION: usize = 100;
 
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
 pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {

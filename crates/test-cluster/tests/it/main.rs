@@ -8,6 +8,7 @@ mod encodings;
 mod http;
 mod identity;
 mod objects;
+mod operations;
 mod outside;
 mod streams;
 mod watching;
