@@ -30,6 +30,7 @@ use crate::{
     request_info::{RequestInfo, parse_query},
     respond::{self, Answer, KeptJson},
     server::{ApiServer, Call, Peer},
+    trace::Told,
 };
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -91,11 +92,19 @@ impl ApiServer {
         // What the end needs of the head, which the handler takes.
         let wishes = wishes(&parts.headers);
         let audit_id = (!is_inside).then(|| audit_id(&parts.headers));
+        let span = self.inner.tracer.as_ref().filter(|_| !is_inside).and_then(|tracer| tracer.begin(&parts.headers));
+        let traced = span.map(|span| (span, parts.method.clone(), parts.uri.path().to_owned()));
         let mut passing = Passing::default();
         let outcome = self.pass(parts, body, peer, audit_id.as_deref(), &mut passing).await;
         let mut answer = outcome.unwrap_or_else(|error| respond::error(&error));
         passing.note(&mut answer);
         respond::negotiate_status(&mut answer, &wishes, "");
+        if let (Some((span, method, path)), Some(tracer)) = (traced, &self.inner.tracer) {
+            let agent = wishes.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+            let (method, code) = (method.as_str(), answer.status().as_u16());
+            let audit_id = audit_id.as_deref().unwrap_or_default();
+            tracer.end(span, &Told { method, path: &path, agent, audit_id, code });
+        }
         let headers = answer.headers_mut();
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
         if let Some(id) = audit_id.and_then(|id| HeaderValue::from_str(&id).ok()) {

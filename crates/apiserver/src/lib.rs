@@ -6,6 +6,7 @@
 
 mod actions;
 mod audit;
+mod batch;
 mod body;
 pub mod bootstrap;
 mod chain;
@@ -33,6 +34,7 @@ mod serve;
 mod server;
 mod slots;
 mod table;
+mod trace;
 pub mod version;
 
 pub use body::{Body, BoxError, RequestBody};

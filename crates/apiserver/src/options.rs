@@ -1,8 +1,11 @@
 //! What an operator can say about the server, in upstream's words. Upstream: `server/options`, `kube-apiserver --help`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-pub use crate::audit::{AuditOptions, Batching, Mode as AuditMode, Rotation};
+pub use crate::{
+    audit::{AuditOptions, Mode as AuditMode, Rotation},
+    batch::Batching,
+};
 
 /// Options that the server itself obeys. Flags and the configuration file of the program fill it.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct ServerOptions {
     /// What `/flagz` shows: names and values.
     pub flags: Vec<(String, String)>,
     pub audit: AuditOptions,
+    /// `--tracing-config-file`.
+    pub tracing_config: Option<PathBuf>,
 }
 
 impl Default for ServerOptions {
@@ -43,6 +48,7 @@ impl Default for ServerOptions {
             profiling: true,
             flags: Vec::new(),
             audit: AuditOptions::default(),
+            tracing_config: None,
         }
     }
 }

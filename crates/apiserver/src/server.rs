@@ -24,7 +24,7 @@ use apimachinery::ApiError;
 use crate::{
     audit::Auditor, body::RequestBody, chain::Held, connect::NodeDialer, discovery::Discovery, flow::Flow,
     handlers::pace::Pace, metrics::Metrics, openapi::OpenApi, options::ServerOptions, others::OtherServers,
-    request_info::RequestInfo,
+    request_info::RequestInfo, trace::Tracer,
 };
 
 /// A running API server. A clone is a reference count.
@@ -55,6 +55,7 @@ pub(crate) struct Inner {
     /// None: priority and fairness is off.
     pub(crate) flow: Option<Flow>,
     pub(crate) auditor: Option<Auditor>,
+    pub(crate) tracer: Option<Tracer>,
     pub(crate) checks: Vec<Arc<dyn HealthCheck>>,
     pub(crate) started: jiff::Timestamp,
 }
@@ -214,6 +215,10 @@ impl ApiServerBuilder {
                 leaving: AtomicBool::new(false),
                 shutdown: CancellationToken::new(),
                 flow,
+                tracer: match &self.options.tracing_config {
+                    Some(path) => Some(Tracer::open(path, &self.supervisor)?),
+                    None => None,
+                },
                 auditor: Auditor::open(&self.options.audit, &self.supervisor)?,
                 checks: self.checks,
                 started: jiff::Timestamp::now(),

@@ -52,7 +52,7 @@ impl<R: Reconcile> Controller<R> {
         Self {
             name,
             reconciler: Arc::new(reconciler),
-            queue: Queue::new(),
+            queue: Queue::named(name),
             workers: 5,
             feeds: Vec::new(),
             synced: Vec::new(),

@@ -12,6 +12,7 @@ use std::{
 };
 
 use apimachinery::ObjectKey;
+use metrics::{Counter, Family, Gauge, Histogram, Stability, exponential as bounds};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
@@ -21,6 +22,39 @@ use crate::backoff::exponential;
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 /// The longest delay after failures of a key.
 const LONGEST_DELAY: Duration = Duration::from_secs(1000);
+
+const DURATIONS: [f64; 10] = bounds(1e-8, 10.0);
+
+static ADDS: Family<Counter, 1> =
+    Family::new("workqueue_adds_total", Stability::Beta, "Total number of adds handled by workqueue", ["name"]);
+static DEPTH: Family<Gauge, 1> =
+    Family::new("workqueue_depth", Stability::Beta, "Current depth of workqueue", ["name"]);
+static WAITS: Family<Histogram, 1> = Family::with_bounds(
+    "workqueue_queue_duration_seconds",
+    Stability::Beta,
+    "How long in seconds an item stays in workqueue before being requested.",
+    ["name"],
+    &DURATIONS,
+);
+static WORKS: Family<Histogram, 1> = Family::with_bounds(
+    "workqueue_work_duration_seconds",
+    Stability::Beta,
+    "How long in seconds processing an item from workqueue takes.",
+    ["name"],
+    &DURATIONS,
+);
+static RETRIES: Family<Counter, 1> =
+    Family::new("workqueue_retries_total", Stability::Beta, "Total number of retries handled by workqueue", ["name"]);
+
+/// What is counted of a queue that has a name.
+#[derive(Debug)]
+struct Counters {
+    adds: Arc<Counter>,
+    depth: Arc<Gauge>,
+    waits: Arc<Histogram>,
+    works: Arc<Histogram>,
+    retries: Arc<Counter>,
+}
 
 /// A keyed work queue; clones share it.
 #[derive(Debug)]
@@ -33,17 +67,20 @@ pub struct Queue<T = ObjectKey> {
 pub struct Item<T: Clone + Eq + Hash + Ord = ObjectKey> {
     key: T,
     queue: Queue<T>,
+    taken: Instant,
 }
 
 #[derive(Debug)]
 struct Inner<T> {
     state: Mutex<State<T>>,
     notify: Notify,
+    counters: Option<Counters>,
 }
 
 #[derive(Debug)]
 struct State<T> {
-    ready: VecDeque<T>,
+    /// Each with the time since when it is there.
+    ready: VecDeque<(T, Instant)>,
     /// Keys that are to be handled: those in `ready`, and those in `processing` that were added again.
     dirty: HashSet<T>,
     processing: HashSet<T>,
@@ -70,6 +107,21 @@ impl<T: Clone + Eq + Hash + Ord> Default for Queue<T> {
 impl<T: Clone + Eq + Hash + Ord> Queue<T> {
     /// An empty queue.
     pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// An empty queue whose work is counted under a name (`workqueue_*`).
+    pub fn named(name: &str) -> Self {
+        Self::with(Some(Counters {
+            adds: ADDS.with([name]),
+            depth: DEPTH.with([name]),
+            waits: WAITS.with([name]),
+            works: WORKS.with([name]),
+            retries: RETRIES.with([name]),
+        }))
+    }
+
+    fn with(counters: Option<Counters>) -> Self {
         let state = State {
             ready: VecDeque::new(),
             dirty: HashSet::new(),
@@ -79,12 +131,20 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
             failures: HashMap::new(),
             closed: false,
         };
-        Self { inner: Arc::new(Inner { state: Mutex::new(state), notify: Notify::new() }) }
+        Self { inner: Arc::new(Inner { state: Mutex::new(state), notify: Notify::new(), counters }) }
     }
 
     /// Has a key handled soon.
     pub fn add(&self, key: T) {
-        if self.inner.state.lock().add(key) {
+        let (is_new, depth) = {
+            let mut state = self.inner.state.lock();
+            (state.add(key, Instant::now()), state.ready.len())
+        };
+        if let Some(counters) = self.inner.counters.as_ref().filter(|_| is_new) {
+            counters.adds.inc();
+            counters.depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
+        }
+        if is_new {
             self.inner.notify.notify_one();
         }
     }
@@ -119,6 +179,9 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
             *failures = failures.saturating_add(1);
             delay
         };
+        if let Some(counters) = &self.inner.counters {
+            counters.retries.inc();
+        }
         self.add_after(key, delay);
         delay
     }
@@ -152,16 +215,21 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
                     return None;
                 }
                 state.fire(Instant::now());
-                if let Some(key) = state.ready.pop_front() {
+                if let Some((key, since)) = state.ready.pop_front() {
                     state.dirty.remove(&key);
                     state.processing.insert(key.clone());
                     // Somebody else looks after what is left: other keys, and the next timer.
-                    let more = !state.ready.is_empty() || !state.timers.is_empty();
+                    let (more, depth) = (!state.ready.is_empty() || !state.timers.is_empty(), state.ready.len());
                     drop(state);
+                    let taken = Instant::now();
+                    if let Some(counters) = &self.inner.counters {
+                        counters.waits.observe_duration(taken.saturating_duration_since(since));
+                        counters.depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
+                    }
                     if more {
                         self.inner.notify.notify_one();
                     }
-                    return Some(Item { key, queue: self.clone() });
+                    return Some(Item { key, queue: self.clone(), taken });
                 }
                 state.timers.first().map(|(at, _)| *at)
             };
@@ -182,13 +250,16 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
         self.inner.notify.notify_one();
     }
 
-    fn done(&self, key: &T) {
+    fn done(&self, key: &T, taken: Instant) {
+        if let Some(counters) = &self.inner.counters {
+            counters.works.observe_duration(taken.elapsed());
+        }
         let again = {
             let mut state = self.inner.state.lock();
             state.processing.remove(key);
             let again = state.dirty.contains(key);
             if again {
-                state.ready.push_back(key.clone());
+                state.ready.push_back((key.clone(), Instant::now()));
             }
             again
         };
@@ -202,11 +273,11 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
 
 impl<T: Clone + Eq + Hash + Ord> State<T> {
     /// Whether there is something new for a reader.
-    fn add(&mut self, key: T) -> bool {
+    fn add(&mut self, key: T, now: Instant) -> bool {
         if !self.dirty.insert(key.clone()) || self.processing.contains(&key) {
             return false;
         }
-        self.ready.push_back(key);
+        self.ready.push_back((key, now));
         true
     }
 
@@ -217,7 +288,7 @@ impl<T: Clone + Eq + Hash + Ord> State<T> {
                 return;
             }
             self.due.remove(&key);
-            self.add(key);
+            self.add(key, now);
         }
     }
 }
@@ -234,7 +305,7 @@ impl<T: Clone + Eq + Hash + Ord> Deref for Item<T> {
 
 impl<T: Clone + Eq + Hash + Ord> Drop for Item<T> {
     fn drop(&mut self) {
-        self.queue.done(&self.key);
+        self.queue.done(&self.key, self.taken);
     }
 }
 

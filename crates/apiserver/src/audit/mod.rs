@@ -26,7 +26,10 @@ use self::{
     event::Facts,
     policy::{Level, Policy, Stage, Verdict},
 };
-use crate::request_info::RequestInfo;
+use crate::{
+    batch::{Batching, Sender},
+    request_info::RequestInfo,
+};
 
 static EVENTS: Family<Counter, 0> = Family::new(
     "apiserver_audit_event_total",
@@ -84,21 +87,6 @@ pub enum Mode {
     BlockingStrict,
 }
 
-/// How events are gathered. Flags of upstream: `--audit-webhook-batch-*`.
-#[derive(Clone, Copy, Debug)]
-pub struct Batching {
-    /// Events that may wait; more are dropped and counted.
-    pub buffer: usize,
-    pub most: usize,
-    pub longest: Duration,
-}
-
-impl Default for Batching {
-    fn default() -> Self {
-        Self { buffer: 10_000, most: 400, longest: Duration::from_secs(30) }
-    }
-}
-
 /// Tells of requests. A clone is a reference count.
 #[derive(Clone)]
 pub(crate) struct Auditor(Arc<Inner>);
@@ -106,7 +94,7 @@ pub(crate) struct Auditor(Arc<Inner>);
 struct Inner {
     policy: Policy,
     log: Option<LogSink>,
-    webhook: Option<webhook::Sender>,
+    webhook: Option<Sender>,
     truncate: usize,
 }
 
@@ -114,7 +102,7 @@ struct LogSink {
     file: Arc<log::LogFile>,
     mode: Mode,
     legacy: bool,
-    batch: Option<webhook::Sender>,
+    batch: Option<Sender>,
 }
 
 /// One request that is told of.
@@ -160,10 +148,11 @@ impl Auditor {
                 let batch = (options.log_mode == Mode::Batch).then(|| {
                     let file = Arc::clone(&file);
                     let batching = Batching { most: 1, ..options.webhook_batch };
-                    webhook::Sender::start(supervisor, batching, move |events| {
+                    let deliver = move |events: Vec<Value>| {
                         let file = Arc::clone(&file);
                         async move { write(&file, &events, legacy) }
-                    })
+                    };
+                    Sender::start("audit log", supervisor, batching, deliver, |lost| ERRORS.with(["log"]).add(lost))
                 });
                 Some(LogSink { file, mode: options.log_mode, legacy, batch })
             }

@@ -116,10 +116,16 @@ async fn events_go_out_together_and_none_is_lost_at_the_end() {
     let batches: Arc<Mutex<Vec<usize>>> = Arc::default();
     let seen = batches.clone();
     let batching = Batching { buffer: 5, most: 3, longest: Duration::from_secs(600) };
-    let sender = webhook::Sender::start(&supervisor, batching, move |events| {
-        seen.lock().unwrap().push(events.len());
-        async { Ok(()) }
-    });
+    let sender = Sender::start(
+        "test",
+        &supervisor,
+        batching,
+        move |events| {
+            seen.lock().unwrap().push(events.len());
+            async { Ok(()) }
+        },
+        |_| {},
+    );
     for index in 0..5 {
         assert!(sender.send(json!(index)));
     }

@@ -21,12 +21,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use apimachinery::{ApiError, Gvk, Gvr};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use jiff::Timestamp;
+use metrics::{Family, Histogram, Stability};
 use store::{EngineError, Entry, Expect, Key, Revision, Store, StoreError, Template, Txn};
 
 use crate::{
@@ -283,7 +285,10 @@ impl Registry {
         loop {
             for plugin in &self.inner.admission {
                 if plugin.handles(request.info, request.subresource, request.operation) {
-                    plugin.mutate(request).await?;
+                    let start = Instant::now();
+                    let outcome = plugin.mutate(request).await;
+                    observe(plugin.name(), request.operation, "admit", outcome.is_err(), start);
+                    outcome?;
                     request.forget_forms();
                 }
             }
@@ -297,7 +302,10 @@ impl Registry {
     pub async fn validate_admission(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
         for plugin in &self.inner.admission {
             if plugin.handles(request.info, request.subresource, request.operation) {
-                plugin.validate(request).await?;
+                let start = Instant::now();
+                let outcome = plugin.validate(request).await;
+                observe(plugin.name(), request.operation, "validate", outcome.is_err(), start);
+                outcome?;
             }
         }
         Ok(())
@@ -401,6 +409,19 @@ impl Kind {
 }
 
 // === helpers of the verbs ===
+
+static ADMISSION: Family<Histogram, 4> = Family::with_bounds(
+    "apiserver_admission_controller_admission_duration_seconds",
+    Stability::Stable,
+    "Admission controller latency histogram in seconds, identified by name and broken out for each operation and API resource and type (validate or admit).",
+    ["name", "operation", "rejected", "type"],
+    &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5],
+);
+
+fn observe(name: &str, operation: Operation, step: &str, rejected: bool, start: Instant) {
+    let rejected = if rejected { "true" } else { "false" };
+    ADMISSION.with([name, operation.as_str(), rejected, step]).observe_duration(start.elapsed());
+}
 
 fn admission_request<'a>(
     registry: &'a Registry,

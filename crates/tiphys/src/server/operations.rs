@@ -60,6 +60,9 @@ pub(crate) struct OperationFlags {
     /// Certificate and key for some names: cert,key or cert,key:name,name; may be given several times
     #[arg(long)]
     pub(crate) tls_sni_cert_key: Vec<String>,
+    /// Which collector of traces is told of requests, and of how many
+    #[arg(long)]
+    tracing_config_file: Option<PathBuf>,
     /// What of which request is told to the audit log
     #[arg(long)]
     audit_policy_file: Option<PathBuf>,
@@ -118,6 +121,7 @@ impl OperationFlags {
             max_streams: self.http2_max_streams_per_connection,
             profiling: self.profiling,
             flags: shown,
+            tracing_config: self.tracing_config_file.clone(),
             audit: AuditOptions {
                 policy_file: self.audit_policy_file.clone(),
                 log_path: self.audit_log_path.clone(),
