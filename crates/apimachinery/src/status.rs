@@ -128,6 +128,18 @@ impl ApiError {
         )
     }
 
+    /// 409 of a server-side apply, with a cause for each field that others have.
+    pub fn apply_conflict(message: impl Into<String>, causes: Vec<Cause>) -> Self {
+        let mut error = Self::new(409, "Conflict", message);
+        error.details = Some(Box::new(Details { causes, ..Details::default() }));
+        error
+    }
+
+    /// 500 with a message of its own and no reason: what upstream makes of an error that is no Status.
+    pub fn plain(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
+    }
+
     /// 422: `Pod "x" is invalid: …` with a cause for each error. `group` and `kind` name the object's kind.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &ErrorList) -> Self {
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };

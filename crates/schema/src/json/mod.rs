@@ -161,6 +161,11 @@ impl<'a> Node<'a> {
     }
 }
 
+/// Appends a string in quotes, escaped as Go's encoder does.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    write::string(text, out);
+}
+
 /// Appends a member's name and the colon.
 pub(crate) fn write_key(name: &str, out: &mut Vec<u8>) {
     write::string(name, out);

@@ -199,6 +199,8 @@ impl<'s, 'd> Definitions<'s, 'd> {
         }
         if field.atomic {
             schema.push("x-kubernetes-map-type", Node::string("atomic"));
+        } else if field.granular {
+            schema.push("x-kubernetes-map-type", Node::string("granular"));
         }
         if let Some(key) = &field.patch.merge_key {
             schema.push("x-kubernetes-patch-merge-key", Node::string(key.as_ref()));

@@ -108,6 +108,8 @@ pub struct Field {
     pub list: Option<ListType>,
     /// Map or struct that server-side apply replaces as a whole.
     pub atomic: bool,
+    /// Struct that server-side apply merges here although its type is atomic.
+    pub granular: bool,
     pub patch: PatchStrategy,
     /// Values that it, or an element of the list, is limited to; empty when it is not.
     pub values: Vec<Name>,
@@ -231,7 +233,8 @@ impl Schema {
         self.types.iter().zip(0..).map(|(def, id)| Type { schema: self, id: TypeId(id), def })
     }
 
-    pub(crate) fn by_id(&self, id: TypeId) -> Option<Type<'_>> {
+    /// The type at a place.
+    pub fn by_id(&self, id: TypeId) -> Option<Type<'_>> {
         let def = self.types.get(usize::try_from(id.0).ok()?)?;
         Some(Type { schema: self, id, def })
     }
@@ -275,7 +278,7 @@ impl TypeDef {
     }
 
     /// Index of the field of this JSON name; the search starts at `hint`, because members mostly come in order.
-    pub(crate) fn position(&self, name: &str, hint: usize) -> Option<usize> {
+    pub fn position(&self, name: &str, hint: usize) -> Option<usize> {
         let count = self.fields.len();
         let hint = hint.min(count);
         let (before, after) = self.fields.split_at(hint);
@@ -298,6 +301,7 @@ impl Field {
             required: false,
             list: None,
             atomic: false,
+            granular: false,
             patch: PatchStrategy::default(),
             values: Vec::new(),
             default: None,

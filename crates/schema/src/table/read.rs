@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! type NAME [kind=GROUP/VERSION/KIND]… [meta] [as=FORM] [atomic]
-//!  FIELD NUMBER SHAPE PRESENCE[r] [list=TYPE] [keys=A,B] [map=atomic] [struct=atomic] [patch=A,B] [merge=KEY] [enum=A,B] [default=JSON]
+//!  FIELD NUMBER SHAPE PRESENCE[r] [list=TYPE] [keys=A,B] [map=atomic|granular] [struct=atomic|granular] [patch=A,B] [merge=KEY] [enum=A,B] [default=JSON]
 //! ```
 //! NUMBER is `3`, or `2.1` for field 1 of the message 2 that is inlined. SHAPE is a scalar, a type's name, `[]SHAPE` or
 //! `{}SHAPE`. In an enum `_` is a space and `""` is empty. PRESENCE is `!` always, `=` when not zero, `?` when set, `*` always or null; `r` means required.
@@ -114,7 +114,7 @@ fn read_field(rest: &'static str, schema: &Schema) -> Result<Field, &'static str
             ("list", "map") => field.list = Some(ListType::Map { keys: Vec::new() }),
             ("keys", keys) => field.list = Some(ListType::Map { keys: keys.split(',').map(Name::Borrowed).collect() }),
             ("map" | "struct", "atomic") => field.atomic = true,
-            ("map" | "struct", "granular") => {}
+            ("map" | "struct", "granular") => field.granular = true,
             ("patch", strategies) => field.patch = read_patch(strategies, field.patch.merge_key.take())?,
             ("enum", values) => field.values = values.split(',').map(read_value).collect(),
             ("merge", key) => field.patch.merge_key = Some(Cow::Borrowed(key)),
