@@ -318,7 +318,20 @@ impl Call {
         cx.name.clone_from(&self.info.name);
         cx.subresource.clone_from(&self.info.subresource);
         cx.audit = Arc::clone(&self.audit);
+        cx.field_manager = self.field_manager();
         cx
+    }
+
+    /// Whose the fields are that the request sets.
+    fn field_manager(&self) -> String {
+        match self.param("fieldManager") {
+            "" => {
+                let user_agent = self.parts.headers.get(http::header::USER_AGENT);
+                let user_agent = user_agent.and_then(|value| value.to_str().ok()).unwrap_or_default();
+                registry::options::manager_of_user_agent(user_agent)
+            }
+            named => named.to_owned(),
+        }
     }
 
     pub(crate) fn param(&self, name: &str) -> &str {

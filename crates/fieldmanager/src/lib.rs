@@ -20,6 +20,9 @@ pub mod set;
 pub mod typed;
 pub mod updater;
 
+#[cfg(test)]
+mod testing;
+
 pub use conflict::Conflicts;
 pub use element::PathElement;
 pub use managed::{Managed, ManagerId, VersionedSet};

@@ -34,30 +34,38 @@ pub(crate) fn with_revision(bytes: &Bytes, revision: u64) -> Bytes {
     [&bytes[..start], revision.to_string().as_bytes(), &bytes[end..]].concat().into()
 }
 
-/// Encodes an object. Whatever `metadata.resourceVersion` says is left out.
-pub(crate) fn encode(object: &mut dyn AnyObject) -> Result<Template, ApiError> {
+/// Encodes an object. Whatever `metadata.resourceVersion` says is left out. `managed_fields` is the list's JSON, empty
+/// when there is none: the object itself does not carry it.
+pub(crate) fn encode(object: &mut dyn AnyObject, managed_fields: &[u8]) -> Result<Template, ApiError> {
     let mut metadata = std::mem::take(object.metadata_mut());
     let version = metadata.resource_version.take();
+    metadata.managed_fields = None;
     let rest = object.to_json();
     let metadata_json = serde_json::to_vec(&metadata);
     metadata.resource_version = version;
     *object.metadata_mut() = metadata;
     let (rest, metadata_json) = (rest.map_err(ApiError::internal)?, metadata_json.map_err(ApiError::internal)?);
-    let canonical = compose(&rest, &metadata_json).ok_or_else(|| ApiError::internal("object has no metadata"))?;
+    let canonical = compose(&rest, &metadata_json, managed_fields).ok_or_else(|| ApiError::internal("object has no metadata"))?;
     debug_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&at(&canonical, 1)).is_ok());
     Ok(canonical)
 }
 
-fn compose(rest: &[u8], metadata: &[u8]) -> Option<Template> {
+fn compose(rest: &[u8], metadata: &[u8], managed_fields: &[u8]) -> Option<Template> {
     let mut head = Vec::with_capacity(96);
-    let mut tail = Vec::with_capacity(rest.len() + metadata.len());
+    let mut tail = Vec::with_capacity(rest.len() + metadata.len() + managed_fields.len() + 24);
     head.push(b'{');
     tail.extend_from_slice(b"\"");
-    let metadata_fields = metadata.strip_prefix(b"{")?;
-    if metadata_fields != b"}" {
+    let metadata_fields = metadata.strip_prefix(b"{")?.strip_suffix(b"}")?;
+    if !metadata_fields.is_empty() {
         tail.push(b',');
     }
     tail.extend_from_slice(metadata_fields);
+    // Last, so that nobody who looks for a label has to pass it.
+    if !managed_fields.is_empty() {
+        tail.extend_from_slice(b",\"managedFields\":");
+        tail.extend_from_slice(managed_fields);
+    }
+    tail.push(b'}');
     for (key, value) in scan::entries(rest) {
         match key {
             b"apiVersion" | b"kind" => {
@@ -98,7 +106,7 @@ mod tests {
             "metadata": {"name": "a", "resourceVersion": "7", "labels": {"x": "y"}},
         }))
         .unwrap();
-        let canonical = encode(&mut object).unwrap();
+        let canonical = encode(&mut object, b"").unwrap();
         assert_eq!(
             at(&canonical, 42),
             r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"42","labels":{"x":"y"},"name":"a"},"data":{"metadata":"{}"}}"#
@@ -112,8 +120,19 @@ mod tests {
     }
 
     #[test]
+    fn managed_fields_are_the_end_of_the_metadata() {
+        let mut object = ConfigMap::default();
+        object.metadata.name = Some("a".to_owned());
+        let bytes = at(&encode(&mut object, b"[{}]").unwrap(), 7);
+        assert_eq!(
+            bytes,
+            r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"7","name":"a","managedFields":[{}]}}"#
+        );
+    }
+
+    #[test]
     fn metadata_may_be_empty() {
-        let canonical = encode(&mut ConfigMap::default()).unwrap();
+        let canonical = encode(&mut ConfigMap::default(), b"").unwrap();
         assert_eq!(at(&canonical, 1), r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"1"}}"#);
     }
 }

@@ -101,6 +101,14 @@ impl Resource for Converted {
         self.hub.allow_unconditional_update()
     }
 
+    fn reset_fields(&self, subresource: &str) -> fieldmanager::Filter {
+        self.hub.reset_fields(subresource)
+    }
+
+    fn replicas_path(&self) -> Option<Vec<String>> {
+        self.hub.replicas_path()
+    }
+
     fn set_defaults(&self, object: &mut dyn AnyObject) {
         self.hub.set_defaults(object);
     }

@@ -17,6 +17,7 @@ mod info;
 mod intern;
 pub mod names;
 mod object;
+mod ownership;
 pub mod options;
 pub mod pipeline;
 mod plain;
@@ -34,6 +35,7 @@ pub use columns::{Column, PrintCx, human_duration, since, until};
 pub use convert::{Conversion, Converted};
 pub use custom::{Custom, ReadBody};
 pub use dynamic::DynamicObject;
+pub use fieldmanager::Filter;
 pub use info::{
     ALL_VERBS, BodyKind, Durability, GcPolicy, Handler, Info, NameRule, Scope, SelectableField, Subresource,
 };
@@ -42,7 +44,7 @@ pub use object::{AnyObject, Object, ObjectExt};
 pub use pipeline::{Kind, Registry, RegistryBuilder, Written};
 pub use plain::Plain;
 pub use reader::{Nothing, ReadObjects, Reader};
-pub use request::{RequestCx, UserInfo, Verb};
+pub use request::{MayCreate, RequestCx, UserInfo, Verb};
 pub use resource::{ColumnHeader, Resource, ResourceHandle, UpdateKind};
 pub use status::{keep_all_but_status, keep_metadata};
 pub use strategy::{Reservation, Strategy};

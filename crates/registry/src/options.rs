@@ -22,6 +22,8 @@ pub struct WriteOptions {
     pub dry_run: bool,
     pub field_validation: FieldValidation,
     pub field_manager: String,
+    /// Only of an apply: take fields that others have.
+    pub force: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,12 +167,62 @@ impl WriteOptions {
             }
         };
         let field_manager = value(query, "fieldManager").unwrap_or_default().to_owned();
-        if field_manager.len() > 128 {
-            let errors = Error::too_long(&Path::new("fieldManager"), 128).into();
+        let errors = validate_field_manager(&field_manager);
+        if !errors.is_empty() {
             return Err(ApiError::invalid("meta.k8s.io", kind, "", &errors));
         }
-        Ok(Self { dry_run: dry_run(query, kind)?, field_validation, field_manager })
+        Ok(Self { dry_run: dry_run(query, kind)?, field_validation, field_manager, force: flag(query, "force") })
     }
+
+    /// Options of a patch; an apply has to name its manager, and only it may be forced.
+    pub fn of_patch(query: &Query, is_apply: bool) -> Result<Self, ApiError> {
+        let options = Self::from_query(query, "PatchOptions")?;
+        let error = match (is_apply, options.field_manager.is_empty(), options.force) {
+            (true, true, _) => Error::required(&Path::new("fieldManager"), "is required for apply patch"),
+            (false, _, Some(_)) => Error::forbidden(&Path::new("force"), "may not be specified for non-apply patch"),
+            _ => return Ok(options),
+        };
+        Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &error.into()))
+    }
+}
+
+/// Longest name of a manager, in bytes. Upstream: `FieldManagerMaxLength`.
+const FIELD_MANAGER_MAX: usize = 128;
+
+/// Upstream: `ValidateFieldManager`.
+fn validate_field_manager(name: &str) -> ErrorList {
+    let path = Path::new("fieldManager");
+    let mut errors = ErrorList::new();
+    if name.len() > FIELD_MANAGER_MAX {
+        errors.push(Error::too_long(&path, FIELD_MANAGER_MAX));
+    }
+    for (at, character) in name.char_indices().filter(|(_, character)| !is_printable(*character)) {
+        let shown = if character.is_control() {
+            format!("U+{:04X}", u32::from(character))
+        } else {
+            format!("U+{:04X} '{character}'", u32::from(character))
+        };
+        errors.push(Error::invalid(&path, name, format!("invalid character {shown} (at position {at})")));
+    }
+    errors
+}
+
+/// As near to Go's `unicode.IsPrint` as the standard library comes: of blanks only the ASCII space.
+fn is_printable(character: char) -> bool {
+    character == ' ' || !(character.is_control() || character.is_whitespace())
+}
+
+/// Whose fields a request sets that names no manager: what stands before the first slash of its `User-Agent`.
+/// Upstream: `prefixFromUserAgent`.
+pub fn manager_of_user_agent(user_agent: &str) -> String {
+    let mut name = String::new();
+    for character in user_agent.split('/').next().unwrap_or_default().chars().filter(|it| is_printable(*it)) {
+        if name.len() + character.len_utf8() > FIELD_MANAGER_MAX {
+            break;
+        }
+        name.push(character);
+    }
+    name
 }
 
 impl ListOptions {

@@ -7,6 +7,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use apimachinery::ApiError;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use parking_lot::Mutex;
@@ -77,6 +79,11 @@ impl Verb {
     }
 }
 
+/// Whether the caller of an update or apply may also create what is not there.
+pub trait MayCreate: Send + Sync {
+    fn check(&self) -> BoxFuture<'_, Result<(), ApiError>>;
+}
+
 /// The request, as hooks of a strategy see it.
 pub struct RequestCx {
     pub user: Arc<UserInfo>,
@@ -89,6 +96,10 @@ pub struct RequestCx {
     pub name: String,
     /// `""` for the object itself.
     pub subresource: String,
+    /// Whose the fields are that the request sets: `fieldManager`, or what is made of the `User-Agent`.
+    pub field_manager: String,
+    /// Asked before an update or apply creates an object; none: it may.
+    pub may_create: Option<Arc<dyn MayCreate>>,
     /// What is in the store, at the time it is asked.
     pub reader: Reader,
     /// What is told of the request in the audit log.
@@ -107,6 +118,8 @@ impl RequestCx {
             namespace: String::new(),
             name: String::new(),
             subresource: String::new(),
+            field_manager: String::new(),
+            may_create: None,
             reader,
             audit: Arc::default(),
             options: OnceLock::new(),

@@ -9,6 +9,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use serde_json::Value;
 
 use apimachinery::{ApiError, field::ErrorList};
+use fieldmanager::Filter;
 
 use crate::{
     Column, Custom, Durability, GcPolicy, Info, NameRule, Object, PrintCx, RequestCx, Reservation, SelectableField,
@@ -142,6 +143,21 @@ pub trait Resource: Send + Sync {
         schema::builtin().kind(info.group, info.version, info.kind)
     }
 
+    /// What a write through an endpoint (`""`, `status`, …) sets, of all that it says.
+    fn reset_fields(&self, subresource: &str) -> Filter {
+        default_reset_fields(self.subresources(), subresource)
+    }
+
+    /// Where the replicas are that the scale subresource shows. None: the kind has no scale.
+    fn replicas_path(&self) -> Option<Vec<String>> {
+        if let Some(custom) = self.custom() {
+            let steps = custom.replicas_path().split('.').filter(|step| !step.is_empty());
+            return Some(steps.map(str::to_owned).collect::<Vec<_>>()).filter(|path| !path.is_empty());
+        }
+        let scales = self.subresources().iter().any(|subresource| subresource.handler == crate::Handler::Scale);
+        scales.then(|| vec!["spec".to_owned(), "replicas".to_owned()])
+    }
+
     fn set_defaults(&self, _object: &mut dyn AnyObject) {}
 
     fn reserve(
@@ -264,6 +280,11 @@ impl<S: Strategy> Resource for S {
         Strategy::start(self, reader)
     }
 
+    fn reset_fields(&self, subresource: &str) -> Filter {
+        Strategy::reset_fields(self, subresource)
+            .unwrap_or_else(|| default_reset_fields(S::SUBRESOURCES, subresource))
+    }
+
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, serde_json::Error> {
         apimachinery::json::from_bytes::<S::Object>(json).map(|object| Box::new(object) as Box<dyn AnyObject>)
     }
@@ -372,6 +393,16 @@ impl<T: ?Sized> Column<T> {
             description: self.description.to_owned(),
             priority: self.priority,
         }
+    }
+}
+
+/// The status is not set through the object, and the rest not through the status.
+fn default_reset_fields(subresources: &[Subresource], subresource: &str) -> Filter {
+    let has_status = subresources.iter().any(|subresource| subresource.handler == crate::Handler::Status);
+    match subresource {
+        "status" => Filter::exclude([["spec"].as_slice()]),
+        _ if has_status => Filter::exclude([["status"].as_slice()]),
+        _ => Filter::Everything,
     }
 }
 

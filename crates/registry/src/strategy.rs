@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use apimachinery::{ApiError, field::ErrorList};
+use fieldmanager::Filter;
 use k8s_openapi::api::autoscaling::v1::Scale;
 
 use crate::{
@@ -74,6 +75,14 @@ pub trait Strategy: Send + Sync + 'static {
     /// A name from a prefix. Upstream: five random characters.
     fn generate_name(&self, base: &str) -> String {
         crate::names::generate(base)
+    }
+
+    // --- ownership
+
+    /// What a write through an endpoint (`""`, `status`, …) sets, of all that it says. None: as most kinds, the status
+    /// not through the object and the specification not through the status. Upstream: `GetResetFields`.
+    fn reset_fields(&self, _subresource: &str) -> Option<Filter> {
+        None
     }
 
     // --- update

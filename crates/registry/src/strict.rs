@@ -3,10 +3,17 @@
 use std::borrow::Cow;
 
 use apimachinery::{ApiError, Gvk};
-use schema::{DecodeError, Limits, StrictError, builtin};
+use schema::{DecodeError, Limits, Node, StrictError, builtin};
 use serde_json::Value;
 
 use crate::{Custom, RequestCx, object::AnyObject, options::FieldValidation};
+
+/// A body's JSON, and what it says of `metadata.managedFields`, which is kept apart from the object.
+pub(crate) struct Checked<'a> {
+    pub(crate) json: Cow<'a, [u8]>,
+    /// JSON of the list; empty: nothing was said.
+    pub(crate) managed_fields: Vec<u8>,
+}
 
 /// A body as its kind's schema reads it: unknown fields dropped, and warned about or refused.
 pub(crate) fn check<'a>(
@@ -14,17 +21,32 @@ pub(crate) fn check<'a>(
     json: &'a [u8],
     validation: FieldValidation,
     cx: &RequestCx,
-) -> Result<Cow<'a, [u8]>, ApiError> {
+) -> Result<Checked<'a>, ApiError> {
     let limits = Limits::default();
     let node = schema::json::parse(json, &limits)
         .map_err(|error| ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}")))?;
     check_type(gvk, &node)?;
     let Some(kind) = builtin().kind(&gvk.group, &gvk.version, &gvk.kind) else {
-        return Ok(Cow::Borrowed(json));
+        let mut node = node;
+        let managed_fields = take_managed_fields(&mut node);
+        let json = if managed_fields.is_empty() { Cow::Borrowed(json) } else { Cow::Owned(node.to_json()) };
+        return Ok(Checked { json, managed_fields });
     };
-    let decoded = schema::decode_node(kind, node, &limits).map_err(|error| cannot_be_handled(gvk, &error))?;
+    let mut decoded = schema::decode_node(kind, node, &limits).map_err(|error| cannot_be_handled(gvk, &error))?;
     report(gvk, &decoded.strict, validation, cx)?;
-    Ok(Cow::Owned(decoded.object.to_json()))
+    let managed_fields = take_managed_fields(&mut decoded.object);
+    Ok(Checked { json: Cow::Owned(decoded.object.to_json()), managed_fields })
+}
+
+/// Takes the list out of an object.
+fn take_managed_fields(object: &mut Node<'_>) -> Vec<u8> {
+    let Node::Object(object) = object else { return Vec::new() };
+    let Some(Node::Object(metadata)) = object.get_mut("metadata") else { return Vec::new() };
+    let Some(at) = metadata.0.iter().position(|(name, _)| name == "managedFields") else { return Vec::new() };
+    match metadata.0.remove(at).1 {
+        Node::Null => Vec::new(),
+        list => list.to_json(),
+    }
 }
 
 /// A body of a kind made at run time, as its own schema reads it.
@@ -34,13 +56,14 @@ pub(crate) fn read_custom(
     json: &[u8],
     validation: FieldValidation,
     cx: &RequestCx,
-) -> Result<Box<dyn AnyObject>, ApiError> {
-    let node = schema::json::parse(json, &Limits::default())
+) -> Result<(Box<dyn AnyObject>, Vec<u8>), ApiError> {
+    let mut node = schema::json::parse(json, &Limits::default())
         .map_err(|error| ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}")))?;
     check_type(gvk, &node)?;
+    let managed_fields = take_managed_fields(&mut node);
     let read = custom.read(node)?;
     report(gvk, &read.problems, validation, cx)?;
-    Ok(read.object)
+    Ok((read.object, managed_fields))
 }
 
 /// An object that was read before, as the schema reads it after a change.

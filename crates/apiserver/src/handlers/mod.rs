@@ -1,5 +1,6 @@
 //! From a request that is allowed to the registry's verb. Upstream: `endpoints/installer.go`, `endpoints/handlers`.
 
+mod apply;
 mod debug;
 mod delete;
 mod freshness;

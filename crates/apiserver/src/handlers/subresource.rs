@@ -34,11 +34,7 @@ pub(super) async fn serve(
             write::modify(server, &call, kind, update, Change::Replace(&body), &options, output).await
         }
         (Handler::Status | Handler::Update, "patch") => {
-            let options = WriteOptions::from_query(&call.query, "PatchOptions")?;
-            let output = read::output_of(&call, kind)?;
-            let patch = write::receive_patch(&mut call).await?;
-            let update = update_kind(subresource);
-            write::modify(server, &call, kind, update, Change::Patch(&patch), &options, output).await
+            write::patch_of(server, &mut call, kind, update_kind(subresource)).await
         }
         (Handler::Scale, _) => scale(server, call, kind).boxed().await,
         (Handler::Action, "create") => {
@@ -89,11 +85,14 @@ async fn scale(server: &ApiServer, mut call: Call, kind: &Arc<Kind>) -> Result<A
             (cx, bytes)
         }
         "patch" => {
-            let options = WriteOptions::from_query(&call.query, "PatchOptions")?;
-            let patch = write::receive_patch(&mut call).await?;
+            let (patch, options, _) = write::receive_patch(&mut call, kind).await?;
             let mut cx = call.context(server, Verb::Patch);
             cx.dry_run = options.dry_run;
-            let bytes = registry.update_scale(kind, &cx, ScaleChange::Patch(&patch), &options).await;
+            let change = match &patch {
+                write::AnyPatch::Patch(patch) => ScaleChange::Patch(patch),
+                write::AnyPatch::Apply(patch) => ScaleChange::Apply(patch),
+            };
+            let bytes = registry.update_scale(kind, &cx, change, &options).await;
             (cx, bytes)
         }
         _ => return Err(ApiError::method_not_allowed()),

@@ -4,13 +4,14 @@ use apimachinery::ApiError;
 use bytes::Bytes;
 use store::{Expect, StoreError};
 
-use super::{Kind, Registry, Written, admission_request, check_size, metadata, store_error};
+use super::{Kind, Registry, Written, admission_request, decode::Body, metadata, store_error};
 use crate::{
     RequestCx,
     admission::Operation,
     canonical,
     object::AnyObject,
     options::{RequestOptions, WriteOptions},
+    ownership::Writer,
 };
 
 /// How often a generated name may turn out to be taken. Upstream: `maxNameGenerationCreateAttempts`.
@@ -26,18 +27,21 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Written, ApiError> {
         cx.set_options(|| RequestOptions::Create(options.clone()));
-        let object = self.decode(kind, cx, body, options.field_validation)?;
-        self.create_object(kind, cx, object).await
+        let mut body = self.decode(kind, cx, body, options.field_validation)?;
+        metadata::drop_repeated_owners(body.object.metadata_mut(), cx, metadata::REPEATED_OWNERS);
+        self.create_object(kind, cx, body, None).await
     }
 
-    /// Creates an object that is decoded and defaulted.
-    pub async fn create_object(
+    /// Creates an object that is decoded and defaulted. `owned` is the list of its fields' owners, where it is known.
+    pub(super) async fn create_object(
         &self,
         kind: &Kind,
         cx: &RequestCx,
-        mut object: Box<dyn AnyObject>,
+        body: Body,
+        owned: Option<Vec<u8>>,
     ) -> Result<Written, ApiError> {
         let info = kind.info();
+        let Body { mut object, managed_fields: given } = body;
         if let Some(custom) = kind.resource.custom() {
             custom.check_create(object.name())?;
         }
@@ -50,9 +54,17 @@ impl Registry {
         }
         metadata::wipe_system_fields(object.metadata_mut());
         metadata::ensure_namespace(object.metadata_mut(), info, &cx.namespace)?;
+        let owned = match owned {
+            Some(owned) => owned,
+            None => {
+                let json = kind.served_json(&*object)?;
+                self.owned_from_start(kind, Writer::of(cx), &json, &given).await
+            }
+        };
         let asked_name = object.name().to_owned();
         self.admit(&mut admission_request(self, kind, cx, Operation::Create, &asked_name, Some(&mut *object), None))
             .await?;
+        metadata::drop_repeated_owners(object.metadata_mut(), cx, metadata::REPEATED_OWNERS_AFTER_ADMISSION);
         // What plugins filled in may have defaults of its own.
         kind.resource.set_defaults(&mut *object);
 
@@ -67,7 +79,7 @@ impl Registry {
             if let Some(base) = &generate_from {
                 object.metadata_mut().name = Some(kind.resource.generate_name(base));
             }
-            match self.create_once(kind, cx, &mut *object).await {
+            match self.create_once(kind, cx, &mut *object, &owned).await {
                 Err(error) if error.is("AlreadyExists") && pristine.is_some() => {
                     if attempts == NAME_ATTEMPTS {
                         return Err(generated_name_taken(&error));
@@ -81,7 +93,13 @@ impl Registry {
         }
     }
 
-    async fn create_once(&self, kind: &Kind, cx: &RequestCx, object: &mut dyn AnyObject) -> Result<Written, ApiError> {
+    async fn create_once(
+        &self,
+        kind: &Kind,
+        cx: &RequestCx,
+        object: &mut dyn AnyObject,
+        owned: &[u8],
+    ) -> Result<Written, ApiError> {
         let (resource, info) = (&kind.resource, kind.info());
         metadata::fill_system_fields(object.metadata_mut(), cx.now);
         let reservation = resource.reserve(cx, object, None)?;
@@ -99,9 +117,7 @@ impl Registry {
         self.validate_admission(&admission_request(self, kind, cx, Operation::Create, &name, Some(object), None))
             .await?;
 
-        let served = canonical::encode(object)?;
-        let value = kind.stored_form(&served).await?;
-        check_size(&value)?;
+        let (served, value) = kind.encoded(object, owned).await?;
         let key = kind.key(object.namespace(), &name)?;
         if cx.dry_run {
             return match kind.table.snapshot().get(&key) {

@@ -7,7 +7,7 @@ use apimachinery::ApiError;
 use bytes::Bytes;
 use store::{Entry, Template};
 
-use super::{Kind, Registry};
+use super::{Kind, Registry, check_size};
 use crate::{canonical, object::AnyObject};
 
 impl Registry {
@@ -73,18 +73,48 @@ impl Kind {
 
     /// Bytes of [`Kind::working_form`] as an object.
     pub(super) fn decode_bytes(&self, bytes: &[u8]) -> Result<Box<dyn AnyObject>, ApiError> {
-        self.resource.decode_stored(bytes).map_err(|error| {
+        let (bytes, _) = crate::ownership::split(bytes);
+        self.resource.decode_stored(&bytes).map_err(|error| {
             tracing::error!(kind = %self.gvk.kind, %error, "stored object does not decode");
             ApiError::internal("stored object does not decode")
         })
     }
 
     /// What is stored of an encoded object.
-    pub(super) async fn stored_form(&self, served: &Template) -> Result<Template, ApiError> {
+    pub(crate) async fn stored_form(&self, served: &Template) -> Result<Template, ApiError> {
         match self.resource.custom() {
             Some(custom) => custom.stored_form(served.clone()).await,
             None => Ok(served.clone()),
         }
+    }
+
+    /// An object as its clients see it, in JSON that is not yet canonical.
+    pub(super) fn served_json(&self, object: &dyn AnyObject) -> Result<Bytes, ApiError> {
+        let json = Bytes::from(object.to_json().map_err(ApiError::internal)?);
+        match self.resource.hub() {
+            Some(converted) => converted.present(&json),
+            None => Ok(json),
+        }
+    }
+
+    /// An object as it is served and as it is stored. One that is too large only with the owners of its fields goes
+    /// without them.
+    pub(super) async fn encoded(
+        &self,
+        object: &mut dyn AnyObject,
+        owned: &[u8],
+    ) -> Result<(Template, Template), ApiError> {
+        let served = canonical::encode(object, owned)?;
+        let stored = self.stored_form(&served).await?;
+        match check_size(&stored) {
+            Err(_) if !owned.is_empty() => {}
+            Err(error) => return Err(error),
+            Ok(()) => return Ok((served, stored)),
+        }
+        let served = canonical::encode(object, b"")?;
+        let stored = self.stored_form(&served).await?;
+        check_size(&stored)?;
+        Ok((served, stored))
     }
 
     /// The written object as its writer sees it.

@@ -5,6 +5,19 @@ use apimachinery::ApiError;
 use super::{Kind, Registry};
 use crate::{RequestCx, object::AnyObject, options::FieldValidation, scan, strict};
 
+/// What a client has sent: the object, and apart from it what it says of `metadata.managedFields`.
+pub(super) struct Body {
+    pub(super) object: Box<dyn AnyObject>,
+    /// JSON of the list; empty: nothing was said.
+    pub(super) managed_fields: Vec<u8>,
+}
+
+impl Body {
+    pub(super) fn clone(&self) -> Self {
+        Self { object: self.object.clone_box(), managed_fields: self.managed_fields.clone() }
+    }
+}
+
 impl Registry {
     /// Decodes and defaults a body.
     pub(super) fn decode(
@@ -13,16 +26,17 @@ impl Registry {
         cx: &RequestCx,
         json: &[u8],
         validation: FieldValidation,
-    ) -> Result<Box<dyn AnyObject>, ApiError> {
-        let mut object = match kind.resource.custom() {
+    ) -> Result<Body, ApiError> {
+        let (mut object, managed_fields) = match kind.resource.custom() {
             Some(custom) => strict::read_custom(&kind.gvk, custom, json, validation, cx)?,
             None => {
-                let json = strict::check(&kind.gvk, json, validation, cx)?;
-                kind.resource.decode(&json).map_err(|error| cannot_be_handled(kind, &json, &error))?
+                let checked = strict::check(&kind.gvk, json, validation, cx)?;
+                let object = kind.resource.decode(&checked.json);
+                (object.map_err(|error| cannot_be_handled(kind, &checked.json, &error))?, checked.managed_fields)
             }
         };
         kind.resource.set_defaults(&mut *object);
-        Ok(object)
+        Ok(Body { object, managed_fields })
     }
 }
 

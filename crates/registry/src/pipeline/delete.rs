@@ -81,7 +81,7 @@ impl Registry {
         current: &Entry,
         object: &mut dyn AnyObject,
     ) -> Result<Option<Deleted>, ApiError> {
-        let value = canonical::encode(object)?;
+        let value = canonical::encode(object, crate::ownership::of(current.bytes()))?;
         if cx.dry_run {
             return Ok(Some(Deleted::Pending { bytes: canonical::at(&value, current.mod_revision().0) }));
         }
@@ -101,7 +101,7 @@ impl Registry {
         object: &mut dyn AnyObject,
     ) -> Result<Option<Deleted>, ApiError> {
         let uid = object.uid().to_owned();
-        let value = canonical::encode(object)?;
+        let value = canonical::encode(object, crate::ownership::of(current.bytes()))?;
         if cx.dry_run {
             return Ok(Some(Deleted::Gone { bytes: canonical::at(&value, current.mod_revision().0), uid }));
         }

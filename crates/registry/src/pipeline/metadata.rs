@@ -1,5 +1,7 @@
 //! Rules for `metadata` that hold for every kind. Upstream: `apimachinery/pkg/api/validation/objectmeta.go`, `registry/rest/meta.go`.
 
+use std::collections::HashMap;
+
 use apimachinery::{
     ApiError,
     field::{Error, ErrorList, Path},
@@ -8,7 +10,7 @@ use apimachinery::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 
-use crate::{Info, NameRule};
+use crate::{Info, NameRule, RequestCx};
 
 pub(super) const ORPHAN: &str = "orphan";
 pub(super) const FOREGROUND: &str = "foregroundDeletion";
@@ -47,6 +49,28 @@ pub(super) fn ensure_namespace(metadata: &mut ObjectMeta, info: &Info, requested
         return Ok(());
     }
     Err(ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"))
+}
+
+pub(super) const REPEATED_OWNERS: &str = ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: ";
+pub(super) const REPEATED_OWNERS_AFTER_ADMISSION: &str = ".metadata.ownerReferences contains duplicate entries after mutating admission happens; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: ";
+
+/// Keeps the first of equal owner references, and warns. Upstream: `dedupOwnerReferencesAndAddWarning`.
+pub(super) fn drop_repeated_owners(metadata: &mut ObjectMeta, cx: &RequestCx, warning: &str) {
+    let Some(references) = metadata.owner_references.as_mut().filter(|references| references.len() > 1) else { return };
+    let mut seen: HashMap<String, Vec<OwnerReference>> = HashMap::new();
+    let mut repeated = Vec::new();
+    references.retain(|reference| {
+        let same_uid = seen.entry(reference.uid.clone()).or_default();
+        if same_uid.contains(reference) {
+            repeated.push(reference.uid.clone());
+            return false;
+        }
+        same_uid.push(reference.clone());
+        true
+    });
+    if !repeated.is_empty() {
+        cx.warn(format!("{warning}{}", repeated.join(", ")));
+    }
 }
 
 pub(super) fn validate(metadata: &ObjectMeta, info: &Info, rule: NameRule) -> ErrorList {

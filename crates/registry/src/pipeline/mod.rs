@@ -39,7 +39,7 @@ use crate::{
 
 pub use delete::Deleted;
 pub use list::{Items, ListPage};
-pub use modify::Change;
+pub use modify::{ApplyPatch, Change};
 pub use patch::{Patch, PatchKind};
 pub use scale::ScaleChange;
 pub(crate) use scale::scale_json;

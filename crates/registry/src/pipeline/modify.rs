@@ -8,13 +8,14 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use store::{Entry, Expect, StoreError, Txn};
 
-use super::{Kind, Patch, Registry, Written, admission_request, check_size, metadata, revision_of, store_error};
+use super::{Kind, Patch, Registry, ScaleChange, Written, admission_request, decode::Body, metadata, revision_of, store_error};
 use crate::{
     RequestCx, UpdateKind,
     admission::Operation,
     canonical,
     object::AnyObject,
-    options::{RequestOptions, WriteOptions},
+    options::{FieldValidation, RequestOptions, WriteOptions},
+    ownership::{self, Owned, Writer},
 };
 
 /// How often a write may lose the race against others before the client is told.
@@ -25,8 +26,32 @@ pub enum Change<'a> {
     /// A whole object as JSON.
     Replace(&'a Bytes),
     Patch(&'a Patch),
-    /// What an action or subresource does to the object; the request's own hooks still run.
+    Apply(&'a ApplyPatch),
+    /// A change of the replicas, through the scale subresource.
+    Scale(&'a ScaleChange<'a>),
+    /// What an action does to the object; the request's own hooks still run, and nobody's ownership changes.
     Mutate(&'a (dyn Fn(&mut dyn AnyObject) -> Result<(), ApiError> + Send + Sync)),
+}
+
+/// A configuration to be applied.
+pub struct ApplyPatch {
+    pub config: schema::Node<'static>,
+    /// Takes fields that others have.
+    pub force: bool,
+    /// Keys that were there twice, in upstream's words.
+    pub strict_error: Option<String>,
+}
+
+/// What is to be written, and what becomes of the owners of its fields.
+struct Draft {
+    object: Box<dyn AnyObject>,
+    owners: Owners,
+}
+
+enum Owners {
+    /// To be told from what changes; JSON of what the client has said of them.
+    Told(Vec<u8>),
+    Known(Owned),
 }
 
 impl Registry {
@@ -53,40 +78,56 @@ impl Registry {
     ) -> Result<Written, ApiError> {
         let key = kind.key(&cx.namespace, &cx.name)?;
         cx.set_options(|| match change {
-            Change::Patch(_) => RequestOptions::Patch(options.clone()),
-            Change::Replace(_) | Change::Mutate(_) => RequestOptions::Update(options.clone()),
+            Change::Patch(_) | Change::Apply(_) => RequestOptions::Patch(options.clone()),
+            Change::Scale(ScaleChange::Patch(_) | ScaleChange::Apply(_)) => RequestOptions::Patch(options.clone()),
+            Change::Replace(_) | Change::Scale(_) | Change::Mutate(_) => RequestOptions::Update(options.clone()),
         });
         // A body is decoded once; only what depends on the stored object is done again.
         let replacement = match &change {
             Change::Replace(body) => {
-                let object = self.decode(kind, cx, body, options.field_validation)?;
-                check_name(&*object, &cx.name)?;
-                Some(object)
+                let mut body = self.decode(kind, cx, body, options.field_validation)?;
+                check_name(&*body.object, &cx.name)?;
+                metadata::drop_repeated_owners(body.object.metadata_mut(), cx, metadata::REPEATED_OWNERS);
+                Some(body)
             }
-            Change::Patch(_) | Change::Mutate(_) => None,
+            _ => None,
         };
         for _ in 0..ATTEMPTS {
             let Some(current) = kind.table.snapshot().get(&key) else {
-                return match (&replacement, update) {
-                    (Some(object), UpdateKind::Object) if kind.resource.allow_create_on_update() => {
-                        self.create_on_update(kind, cx, object.clone_box()).await
+                let created = match (&change, &replacement, update) {
+                    (_, Some(body), UpdateKind::Object) if kind.resource.allow_create_on_update() => {
+                        self.create_on_update(kind, cx, body.clone(), None).await
                     }
+                    (Change::Apply(patch), _, UpdateKind::Object) => self.create_by_apply(kind, cx, patch, options).await,
                     _ => Err(ApiError::not_found(&kind.gvr, &cx.name)),
                 };
+                match (created, &change) {
+                    // Somebody else has created it meanwhile: what is applied is laid over that.
+                    (Err(error), Change::Apply(_)) if error.is("AlreadyExists") => continue,
+                    (created, _) => return created,
+                }
             };
             let working = kind.working_form(current.bytes()).await?;
             let old = kind.decode_bytes(&working)?;
-            let mut new = match (&change, &replacement) {
-                (_, Some(replacement)) => replacement.clone_box(),
-                (Change::Patch(patch), _) => self.patched(kind, cx, patch, &working, options)?,
+            let told = |body: Body| Draft { object: body.object, owners: Owners::Told(body.managed_fields) };
+            let kept = || Owned::kept(ownership::of(&working));
+            let draft = match (&change, &replacement) {
+                (_, Some(replacement)) => told(replacement.clone()),
+                (Change::Patch(patch), _) => told(self.patched(kind, cx, patch, &working, options)?),
+                (Change::Apply(patch), _) => self.laid_over(kind, cx, patch, &working, &*old, options).await?,
+                (Change::Scale(scale), _) => {
+                    let mut object = old.clone_box();
+                    let owned = self.scaled(kind, cx, scale, &mut *object, ownership::of(&working)).await?;
+                    Draft { object, owners: Owners::Known(owned) }
+                }
                 (Change::Mutate(mutate), _) => {
                     let mut object = old.clone_box();
                     mutate(&mut *object)?;
-                    object
+                    Draft { object, owners: Owners::Known(kept()) }
                 }
                 (Change::Replace(_), None) => return Err(ApiError::internal("no replacement")),
             };
-            match self.swap(kind, cx, update, &current, &*old, &mut *new).await? {
+            match self.swap(kind, cx, update, (&current, &working), &*old, draft).await? {
                 Some(written) => return Ok(written),
                 None => continue,
             }
@@ -99,15 +140,76 @@ impl Registry {
         &self,
         kind: &Kind,
         cx: &RequestCx,
-        mut object: Box<dyn AnyObject>,
+        mut body: Body,
+        owned: Option<Vec<u8>>,
     ) -> Result<Written, ApiError> {
-        let uid = object.uid();
+        let uid = body.object.uid();
         if !uid.is_empty() {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+            let why = match owned {
+                Some(_) => format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found"),
+                None => format!("Precondition failed: UID in precondition: {uid}, UID in object meta: "),
+            };
             return Err(ApiError::conflict(&kind.gvr, &cx.name, why));
         }
-        object.metadata_mut().resource_version = None;
-        self.create_object(kind, cx, object).await
+        if let Some(may_create) = &cx.may_create {
+            may_create.check().await?;
+        }
+        body.object.metadata_mut().resource_version = None;
+        self.create_object(kind, cx, body, owned).await
+    }
+
+    /// An apply of what is not there yet.
+    async fn create_by_apply(
+        &self,
+        kind: &Kind,
+        cx: &RequestCx,
+        patch: &ApplyPatch,
+        options: &WriteOptions,
+    ) -> Result<Written, ApiError> {
+        let applied = self.applied(kind, Writer::of(cx), None, &patch.config, patch.force).await?;
+        patch.report(cx, options)?;
+        // An empty configuration leaves nothing but what it says of itself.
+        let json = match applied.object {
+            Some(json) => json,
+            None => patch.config.to_json(),
+        };
+        let body = self.decode(kind, cx, &json, FieldValidation::Ignore)?;
+        check_name(&*body.object, &cx.name)?;
+        self.create_on_update(kind, cx, body, Some(applied.list)).await
+    }
+
+    /// The configuration laid over what is there.
+    async fn laid_over(
+        &self,
+        kind: &Kind,
+        cx: &RequestCx,
+        patch: &ApplyPatch,
+        working: &Bytes,
+        old: &dyn AnyObject,
+        options: &WriteOptions,
+    ) -> Result<Draft, ApiError> {
+        let live = kind.present(working)?;
+        let applied = self.applied(kind, Writer::of(cx), Some(&live), &patch.config, patch.force).await?;
+        patch.report(cx, options)?;
+        let object = match applied.object {
+            Some(json) => self.decode(kind, cx, &json, FieldValidation::Ignore)?.object,
+            None => old.clone_box(),
+        };
+        let only_times = ownership::entries(ownership::of(&live)).same_but_times(&ownership::entries(&applied.list));
+        Ok(Draft { object, owners: Owners::Known(Owned { list: applied.list, only_times }) })
+    }
+
+    /// The owners after a change that the client has not told of.
+    async fn owners(
+        &self,
+        kind: &Kind,
+        cx: &RequestCx,
+        working: &Bytes,
+        new: &dyn AnyObject,
+        given: &[u8],
+    ) -> Result<Owned, ApiError> {
+        let (live, new) = (kind.present(working)?, kind.served_json(new)?);
+        Ok(self.owned_after(kind, Writer::of(cx), &live, &new, given).await)
     }
 
     /// One attempt. `None`: somebody else was faster.
@@ -116,15 +218,22 @@ impl Registry {
         kind: &Kind,
         cx: &RequestCx,
         update: UpdateKind<'_>,
-        current: &Entry,
+        (current, working): (&Entry, &Bytes),
         old: &dyn AnyObject,
-        new: &mut dyn AnyObject,
+        draft: Draft,
     ) -> Result<Option<Written>, ApiError> {
         let resource = &kind.resource;
+        let Draft { object: mut new, owners } = draft;
+        let new = &mut *new;
         check_name(new, &cx.name)?;
         metadata::ensure_namespace(new.metadata_mut(), kind.info(), &cx.namespace)?;
         check_preconditions(kind, cx, current, old, new)?;
+        let owned = match owners {
+            Owners::Told(given) => self.owners(kind, cx, working, new, &given).await?,
+            Owners::Known(owned) => owned,
+        };
         self.admit(&mut admission_request(self, kind, cx, Operation::Update, &cx.name, Some(new), Some(old))).await?;
+        metadata::drop_repeated_owners(new.metadata_mut(), cx, metadata::REPEATED_OWNERS_AFTER_ADMISSION);
         resource.set_defaults(new);
 
         let reservation = resource.reserve(cx, new, Some(old))?;
@@ -146,15 +255,17 @@ impl Registry {
 
         let expect = Expect::Revision(current.mod_revision());
         if is_last_finalizer_gone(new, old) && !resource.holds_deletion(new) {
-            return self.delete_emptied(kind, cx, current, new).await;
+            return self.delete_emptied(kind, cx, current, new, &owned.list).await;
         }
-        let served = canonical::encode(new)?;
-        let value = kind.stored_form(&served).await?;
-        check_size(&value)?;
+        let (served, value) = kind.encoded(new, &owned.list).await?;
         let revision = current.mod_revision().0;
         // What is kept with an older key is written again: that is how a key is rotated.
-        let unchanged = is_same(&value, current) && !self.inner.store.is_stale(&kind.table, current);
-        if unchanged || cx.dry_run {
+        let fresh = !self.inner.store.is_stale(&kind.table, current);
+        // A write that changes nothing but the time of an entry is none.
+        if fresh && owned.only_times && ownership::same_but_list(&canonical::at(&value, revision), current.bytes()) {
+            return Ok(Some(Written { bytes: kind.present_one(current.bytes()).await?, entry: None, created: false }));
+        }
+        if (fresh && is_same(&value, current)) || cx.dry_run {
             let bytes = canonical::at(&served, revision);
             return Ok(Some(Written { bytes, entry: None, created: false }));
         }
@@ -178,8 +289,9 @@ impl Registry {
         cx: &RequestCx,
         current: &Entry,
         new: &mut dyn AnyObject,
+        owned: &[u8],
     ) -> Result<Option<Written>, ApiError> {
-        let value = canonical::encode(new)?;
+        let value = canonical::encode(new, owned)?;
         let bytes = canonical::at(&value, current.mod_revision().0);
         if cx.dry_run {
             return Ok(Some(Written { bytes, entry: None, created: false }));
@@ -193,6 +305,20 @@ impl Registry {
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(store_error(&error)),
         }
+    }
+}
+
+impl ApplyPatch {
+    /// Warns of keys that were there twice, or refuses them.
+    fn report(&self, cx: &RequestCx, options: &WriteOptions) -> Result<(), ApiError> {
+        match (&self.strict_error, options.field_validation) {
+            (None, _) | (_, FieldValidation::Ignore) => {}
+            (Some(error), FieldValidation::Warn) => cx.warn(error.clone()),
+            (Some(error), FieldValidation::Strict) => {
+                return Err(ApiError::bad_request(format!("error strict decoding patch: {error}")));
+            }
+        }
+        Ok(())
     }
 }
 

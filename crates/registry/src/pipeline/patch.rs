@@ -4,8 +4,8 @@ use apimachinery::{ApiError, Gvk, patch::PatchError};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Kind, Registry};
-use crate::{RequestCx, object::AnyObject, options::WriteOptions};
+use super::{Kind, Registry, decode::Body};
+use crate::{RequestCx, options::WriteOptions};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchKind {
@@ -21,6 +21,14 @@ pub struct Patch {
     pub body: Value,
 }
 
+impl Patch {
+    /// From the body of a request.
+    pub fn parse(kind: PatchKind, body: &[u8]) -> Result<Self, ApiError> {
+        let body = serde_json::from_slice(body).map_err(|_| ApiError::bad_request("invalid JSON patch"))?;
+        Ok(Self { kind, body })
+    }
+}
+
 impl Registry {
     pub(super) fn patched(
         &self,
@@ -29,7 +37,7 @@ impl Registry {
         patch: &Patch,
         current: &Bytes,
         options: &WriteOptions,
-    ) -> Result<Box<dyn AnyObject>, ApiError> {
+    ) -> Result<Body, ApiError> {
         let value: Value = serde_json::from_slice(&kind.present(current)?).map_err(ApiError::internal)?;
         let value = apply(&kind.gvk, patch, value)?;
         let json = serde_json::to_vec(&value).map_err(ApiError::internal)?;

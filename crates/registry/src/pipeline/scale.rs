@@ -7,13 +7,22 @@ use apimachinery::{
 use bytes::Bytes;
 use k8s_openapi::api::autoscaling::v1::Scale;
 
-use super::{Change, Kind, Patch, Registry, patch};
-use crate::{RequestCx, UpdateKind, object::AnyObject, options::WriteOptions};
+use fieldmanager::{Filter, Operation, TypeRef, TypedValue, Versions};
+use schema::Node;
+
+use super::{ApplyPatch, Change, Kind, Patch, Registry, patch};
+use crate::{
+    RequestCx, UpdateKind,
+    object::AnyObject,
+    options::WriteOptions,
+    ownership::{self, Owned},
+};
 
 /// How the new scale is given.
 pub enum ScaleChange<'a> {
     Replace(&'a [u8]),
     Patch(&'a Patch),
+    Apply(&'a ApplyPatch),
 }
 
 impl Registry {
@@ -36,39 +45,132 @@ impl Registry {
         change: ScaleChange<'_>,
         options: &WriteOptions,
     ) -> Result<Bytes, ApiError> {
-        let given: Option<Scale> = match &change {
-            ScaleChange::Replace(body) => Some(decode(body)?),
-            ScaleChange::Patch(_) => None,
-        };
-        let mutate = |object: &mut dyn AnyObject| -> Result<(), ApiError> {
-            let new = match (&given, &change) {
-                (Some(given), _) => given.clone(),
-                (None, ScaleChange::Patch(change)) => {
-                    let value = apimachinery::json::to_value(&scale_of(kind, object)?).map_err(ApiError::internal)?;
-                    let patched = patch::apply(&scale_kind(), change, value)?;
-                    decode(&serde_json::to_vec(&patched).map_err(ApiError::internal)?)?
-                }
-                (None, ScaleChange::Replace(_)) => return Err(ApiError::internal("no scale")),
-            };
-            validate(&cx.name, &new)?;
-            let replicas = replicas_of(&new);
-            if let Some(version) = new.metadata.resource_version.filter(|version| !version.is_empty()) {
-                object.metadata_mut().resource_version = Some(version);
-            }
-            if let Some(uid) = new.metadata.uid.filter(|uid| !uid.is_empty()) {
-                object.metadata_mut().uid = Some(uid);
-            }
-            if let (Some(custom), ScaleChange::Patch(_), None) = (kind.resource.custom(), &change, replicas) {
-                let path = apimachinery::field::go_quote(custom.replicas_path());
-                return Err(ApiError::bad_request(format!("the spec replicas field {path} cannot be empty")));
-            }
-            kind.resource.set_scale(object, replicas.unwrap_or_default());
-            Ok(())
-        };
-        let written = self.modify(kind, cx, UpdateKind::Object, Change::Mutate(&mutate), options).await?;
+        let written = self.modify(kind, cx, UpdateKind::Object, Change::Scale(&change), options).await?;
         let object = kind.resource.decode_stored(&written.bytes).map_err(ApiError::internal)?;
         to_json(&scale_of(kind, &*object)?)
     }
+
+    /// Changes the object's replicas as its scale is to be changed, and tells who owns what then.
+    pub(super) async fn scaled(
+        &self,
+        kind: &Kind,
+        cx: &RequestCx,
+        change: &ScaleChange<'_>,
+        object: &mut dyn AnyObject,
+        list: &[u8],
+    ) -> Result<Owned, ApiError> {
+        let parent = ownership::entries(list);
+        let paths = ownership::replicas_paths(self, kind, &parent);
+        let paths = |version: &str| paths.get(version).cloned();
+        let shown = fieldmanager::scale::to_scale(&parent, &paths);
+        let live = to_json(&scale_of(kind, object)?)?;
+        let scales = ScaleVersions::default();
+        let now = ownership::stamp(cx.now);
+        let operation = Operation {
+            manager: &cx.field_manager,
+            subresource: &cx.subresource,
+            api_version: SCALE_VERSION,
+            now: &now,
+            versions: &scales,
+        };
+        let live_scale = scales.typed(parse(&live)?)?;
+        let (new, managed) = match change {
+            ScaleChange::Apply(patch) => {
+                check_scale_kind(&patch.config)?;
+                let applied = operation.apply(&live_scale, &patch.config, &shown, patch.force);
+                let applied = applied.map_err(ownership::apply_error)?;
+                let json = applied.object.map_or_else(|| live.to_vec(), |object| object.to_json());
+                (decode(&json)?, applied.managed)
+            }
+            ScaleChange::Replace(_) | ScaleChange::Patch(_) => {
+                let new = match change {
+                    ScaleChange::Patch(change) => {
+                        let value = serde_json::from_slice(&live).map_err(ApiError::internal)?;
+                        let patched = patch::apply(&scale_kind(), change, value)?;
+                        decode(&serde_json::to_vec(&patched).map_err(ApiError::internal)?)?
+                    }
+                    ScaleChange::Replace(body) => decode(body)?,
+                    ScaleChange::Apply(_) => return Err(ApiError::internal("no scale")),
+                };
+                let json = to_json(&new)?;
+                let new_scale = scales.typed(parse(&json)?)?;
+                let mut compare = |version: &str| match version {
+                    SCALE_VERSION => live_scale.compare(&new_scale).map(Some),
+                    _ => Ok(None),
+                };
+                let managed = operation.update(shown.clone(), false, &mut compare).map_err(ApiError::internal)?;
+                (new, managed)
+            }
+        };
+        validate(&cx.name, &new)?;
+        let replicas = replicas_of(&new);
+        if let Some(version) = new.metadata.resource_version.filter(|version| !version.is_empty()) {
+            object.metadata_mut().resource_version = Some(version);
+        }
+        if let Some(uid) = new.metadata.uid.filter(|uid| !uid.is_empty()) {
+            object.metadata_mut().uid = Some(uid);
+        }
+        if let (Some(custom), ScaleChange::Patch(_) | ScaleChange::Apply(_), None) =
+            (kind.resource.custom(), change, replicas)
+        {
+            let path = apimachinery::field::go_quote(custom.replicas_path());
+            return Err(ApiError::bad_request(format!("the spec replicas field {path} cannot be empty")));
+        }
+        kind.resource.set_scale(object, replicas.unwrap_or_default());
+        let version = kind.gvk.api_version();
+        let owned = fieldmanager::scale::to_parent(&parent, managed, &version, &paths);
+        let only_times = owned.same_but_times(&parent);
+        Ok(Owned { list: owned.to_json(), only_times })
+    }
+}
+
+const SCALE_VERSION: &str = "autoscaling/v1";
+
+/// The scale has one version and nothing that is reset.
+#[derive(Default)]
+struct ScaleVersions {
+    filter: Filter,
+}
+
+impl ScaleVersions {
+    fn typed<'n>(&self, node: Node<'n>) -> Result<TypedValue<'n>, ApiError> {
+        let kind = schema::builtin()
+            .kind("autoscaling", "v1", "Scale")
+            .ok_or_else(|| ApiError::internal("the table of fields has no Scale"))?;
+        Ok(TypedValue::of_struct(TypeRef::Named(kind), node))
+    }
+}
+
+impl Versions for ScaleVersions {
+    fn kind_in(&self, version: &str) -> Option<TypeRef<'_>> {
+        let kind = schema::builtin().kind("autoscaling", "v1", "Scale")?;
+        (version == SCALE_VERSION).then_some(TypeRef::Named(kind))
+    }
+
+    fn literal(&self) -> bool {
+        false
+    }
+
+    fn convert(&self, _object: &Node<'_>, _from: &str, to: &str) -> Result<Node<'static>, String> {
+        Err(format!("a scale has no version {to}"))
+    }
+
+    fn filter_in(&self, _version: &str) -> &Filter {
+        &self.filter
+    }
+}
+
+fn parse(json: &[u8]) -> Result<Node<'_>, ApiError> {
+    schema::json::parse(json, &schema::Limits::TRUSTED).map_err(ApiError::internal)
+}
+
+fn check_scale_kind(config: &Node<'_>) -> Result<(), ApiError> {
+    let text = |name: &str| config.get(name).and_then(Node::as_str).unwrap_or_default();
+    if (text("apiVersion"), text("kind")) == (SCALE_VERSION, "Scale") {
+        return Ok(());
+    }
+    let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+    Err(ApiError::bad_request(format!("invalid object type: {group}/{version}, Kind={}", text("kind"))))
 }
 
 /// JSON of an object's scale, for admission.

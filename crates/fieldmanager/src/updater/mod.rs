@@ -265,3 +265,6 @@ fn reconciled(mut fields: Fields, versions: &dyn Versions) -> Fields {
     });
     fields
 }
+
+#[cfg(test)]
+mod tests;
