@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use registry::UserInfo;
 
@@ -20,6 +20,8 @@ use crate::{
 pub struct InProcess {
     server: ApiServer,
     peer: Peer,
+    /// Under what name the client's fields are owned, where a request does not say.
+    user_agent: HeaderValue,
 }
 
 impl ApiServer {
@@ -33,7 +35,19 @@ impl ApiServer {
         if !user.in_group(UserInfo::AUTHENTICATED_GROUP) {
             user.groups.push(UserInfo::AUTHENTICATED_GROUP.to_owned());
         }
-        InProcess { server: self.clone(), peer: Peer::inside(user) }
+        let user_agent = HeaderValue::from_str(component(&user.name)).unwrap_or(HeaderValue::from_static("tiphys"));
+        InProcess { server: self.clone(), peer: Peer::inside(user), user_agent }
+    }
+}
+
+/// The program that upstream's component of this identity is.
+fn component(user: &str) -> &str {
+    match user.strip_prefix("system:").unwrap_or(user) {
+        "apiserver" => "kube-apiserver",
+        node if node.starts_with("node:") => "kubelet",
+        // Controllers each with an account of their own.
+        account if account.starts_with("serviceaccount:kube-system:") => "kube-controller-manager",
+        other => other,
     }
 }
 
@@ -52,7 +66,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (server, peer) = (self.server.clone(), self.peer.clone());
-        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
         Box::pin(async move { Ok(server.handle(request, peer).await) })
     }
 }

@@ -269,17 +269,21 @@ impl Registry {
             given if given.is_empty() || given == list || !writer.subresource.is_empty() => Given::Nothing,
             given => parse(given).map_or(Given::Nothing, |list| Given::of(Some(&list))),
         };
-        let before = match given {
+        match given {
             // Without entries there is nothing to keep, and nobody starts to.
             Given::Reset => return Owned { list: Vec::new(), only_times: false },
-            Given::Nothing if list.is_empty() => return Owned::kept(list),
-            Given::Nothing if same_for_owners(&live, new) => return Owned::kept(list),
-            Given::Nothing => entries(list),
+            Given::Nothing if list.is_empty() || same_for_owners(&live, new) => return Owned::kept(list),
+            Given::Nothing | Given::Entries(_) => {}
+        }
+        let was_given = matches!(given, Given::Entries(_));
+        let before = match given {
             Given::Entries(managed) => managed,
+            Given::Nothing | Given::Reset => entries(list),
         };
-        match self.updated(kind, writer, before.clone(), false, &live, new).await {
+        let kept = (!was_given).then(|| before.clone());
+        match self.updated(kind, writer, before, false, &live, new).await {
             Ok(managed) => {
-                let only_times = managed.same_but_times(&before);
+                let only_times = managed.same_but_times(&kept.unwrap_or_else(|| entries(list)));
                 Owned { list: managed.to_json(), only_times }
             }
             Err(error) => {
@@ -444,28 +448,24 @@ fn is_unowned(name: &[u8]) -> bool {
     matches!(name, b"resourceVersion" | b"managedFields")
 }
 
-/// Whether nothing that can be owned is different.
+/// Whether nothing that can be owned is different, as far as bytes tell.
 fn same_for_owners(live: &[u8], new: &[u8]) -> bool {
-    let empty = |node: &Node<'_>| match node {
-        Node::Object(object) => object.0.iter().all(|(_, value)| matches!(value, Node::Object(inner) if inner.is_empty())),
-        _ => false,
-    };
-    match different_parts(live, new, 2) {
-        Ok((live, new)) => empty(&live) && empty(&new) && same_names(&live, &new),
-        Err(_) => false,
-    }
+    same_members(live, new, |name, live, new| {
+        live == new || (name == b"metadata" && same_members(live, new, |_, live, new| live == new))
+    })
 }
 
-fn same_names(left: &Node<'_>, right: &Node<'_>) -> bool {
-    match (left, right) {
-        (Node::Object(left), Node::Object(right)) => {
-            left.0.len() == right.0.len() && left.0.iter().all(|(name, _)| right.get(name).is_some())
-        }
-        _ => false,
-    }
+/// Whether both have the same members in the same order, but for those that nobody owns.
+fn same_members(left: &[u8], right: &[u8], same: impl Fn(&[u8], &[u8], &[u8]) -> bool) -> bool {
+    let owned = |object| scan::entries(object).filter(|(name, _)| !is_unowned(name));
+    let mut right = owned(right);
+    owned(left).all(|(name, value)| {
+        right.next().is_some_and(|(other_name, other)| name == other_name && same(name, value, other))
+    }) && right.next().is_none()
 }
 
-/// Both objects without those members that have the same bytes on both sides.
+/// Both objects without those members that have the same bytes on both sides. What has members keeps one, because an
+/// empty object may be none.
 fn different_parts<'l, 'r>(
     left: &'l [u8],
     right: &'r [u8],
@@ -484,6 +484,7 @@ fn different_parts<'l, 'r>(
     }
     let (mut out_left, mut out_right): (Object<'l>, Object<'r>) = (Object::default(), Object::default());
     let mut seen = vec![false; on_right.len()];
+    let mut same: Option<(&'l [u8], &'l [u8], &'r [u8])> = None;
     for &(name, value) in &on_left {
         if is_unowned(name) {
             continue;
@@ -500,12 +501,20 @@ fn different_parts<'l, 'r>(
             let (left, right) = different_parts(value, other, depth - 1)?;
             out_left.push(String::from_utf8_lossy(name), left);
             out_right.push(String::from_utf8_lossy(other_name), right);
+        } else if same.is_none_or(|(_, known, _)| value.len() < known.len()) {
+            same = Some((name, value, other));
         }
     }
     for (&(name, value), seen) in on_right.iter().zip(seen) {
         if !seen && !is_unowned(name) {
             out_right.push(String::from_utf8_lossy(name), schema::json::parse(value, &Limits::TRUSTED)?);
         }
+    }
+    if let Some((name, left, right)) = same
+        && (out_left.is_empty() || out_right.is_empty())
+    {
+        out_left.push(String::from_utf8_lossy(name), schema::json::parse(left, &Limits::TRUSTED)?);
+        out_right.push(String::from_utf8_lossy(name).into_owned(), schema::json::parse(right, &Limits::TRUSTED)?);
     }
     Ok((Node::Object(out_left), Node::Object(out_right)))
 }
@@ -532,8 +541,8 @@ mod tests {
         let left = br#"{"a":{"b":1,"c":{"d":2}},"e":[1],"metadata":{"resourceVersion":"1","name":"x"}}"#;
         let right = br#"{"a":{"b":1,"c":{"d":3}},"e":[1],"f":null,"metadata":{"resourceVersion":"2","name":"x"}}"#;
         let (left, right) = different_parts(left, right, RAW_DEPTH).unwrap();
-        assert_eq!(left.to_json(), br#"{"a":{"c":{"d":2}},"metadata":{}}"#);
-        assert_eq!(right.to_json(), br#"{"a":{"c":{"d":3}},"metadata":{},"f":null}"#);
+        assert_eq!(left.to_json(), br#"{"a":{"c":{"d":2}},"metadata":{"name":"x"}}"#);
+        assert_eq!(right.to_json(), br#"{"a":{"c":{"d":3}},"metadata":{"name":"x"},"f":null}"#);
         assert!(same_for_owners(br#"{"metadata":{"resourceVersion":"1"}}"#, br#"{"metadata":{"resourceVersion":"2"}}"#));
         assert!(!same_for_owners(br#"{"metadata":{"labels":{}}}"#, br#"{"metadata":{"labels":{"a":"b"}}}"#));
         assert!(!same_for_owners(br#"{"a":{}}"#, br#"{}"#));

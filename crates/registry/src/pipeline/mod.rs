@@ -49,6 +49,9 @@ pub use watch::{EventType, WatchItem, WatchStream};
 /// Largest object that is stored. Upstream: etcd's default request limit.
 const MAX_OBJECT_BYTES: usize = 1_572_864;
 
+/// Whose the fields are that the server itself sets.
+const OWN_FIELD_MANAGER: &str = "kube-apiserver";
+
 /// All registered kinds and what serves them. A clone is a reference count.
 #[derive(Clone)]
 pub struct Registry {
@@ -271,7 +274,9 @@ impl Registry {
 
     /// The context of a request that this process makes of its own accord.
     pub fn context(&self, user: Arc<UserInfo>, verb: Verb) -> RequestCx {
-        RequestCx::new(user, verb, Timestamp::now(), self.reader())
+        let mut cx = RequestCx::new(user, verb, Timestamp::now(), self.reader());
+        OWN_FIELD_MANAGER.clone_into(&mut cx.field_manager);
+        cx
     }
 
     /// The object as it is stored.
