@@ -27,9 +27,11 @@ mod node_lifecycle;
 mod pod_gc;
 mod replicaset;
 mod replication_controller;
+mod resourcequota;
 mod root_ca;
 mod service_lb;
 mod serviceaccount;
+mod servicecidr;
 mod statefulset;
 mod taint_eviction;
 mod ttl_after_finished;
@@ -57,6 +59,8 @@ pub static CONTROLLERS: &[Entry] = &[
     daemonset::ENTRY,
     statefulset::ENTRY,
     disruption::ENTRY,
+    resourcequota::ENTRY,
+    servicecidr::ENTRY,
     ttl_after_finished::ENTRY,
     clusterrole_aggregation::ENTRY,
     validating_admission_policy_status::ENTRY,

@@ -111,6 +111,8 @@ impl TestCluster {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         bootstrap::namespaces(&registry).await?;
+        apiserver::flow_control::ensure(&registry).await?;
+        apiserver::service_addresses::default_range(&registry, &resources::Options::default().service_ranges).await?;
         customresources::start(&registry, Arc::new(outbound), &supervisor).await?;
         auth::bootstrap::ensure(&registry, auth::bootstrap::policy()).await?;
         // Behind the policy, so that the authorizers know it before the first request.
@@ -123,6 +125,8 @@ impl TestCluster {
         };
         bootstrap::kubernetes_service(&registry, &endpoint).await?;
         bootstrap::keep_kubernetes_service(&registry, endpoint, &supervisor);
+        apiserver::flow_control::keep(&registry, &supervisor);
+        apiserver::service_addresses::keep(&registry, &supervisor);
         apiserver::expire::events(&registry, apiserver::expire::EVENT_TTL, &supervisor);
 
         let serving = CertificateSpec::server("kube-apiserver", vec!["localhost".to_owned()], vec![address.ip()]);

@@ -81,6 +81,8 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
         .build()?;
 
     bootstrap::namespaces(&registry).await?;
+    apiserver::flow_control::ensure(&registry).await?;
+    apiserver::service_addresses::default_range(&registry, &[settings.arguments.service_cidr]).await?;
     // What was served before is served again before anybody is told that the server is ready.
     customresources::start(&registry, Arc::new(outbound), supervisor).await?;
     auth::bootstrap::ensure(&registry, auth::bootstrap::policy()).await?;
@@ -93,6 +95,8 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     };
     bootstrap::kubernetes_service(&registry, &endpoint).await?;
     bootstrap::keep_kubernetes_service(&registry, endpoint, supervisor);
+    apiserver::flow_control::keep(&registry, supervisor);
+    apiserver::service_addresses::keep(&registry, supervisor);
 
     let address = SocketAddr::new(settings.arguments.bind_address, settings.arguments.secure_port);
     let listener = TcpListener::bind(address).await.with_context(|| {

@@ -1,8 +1,9 @@
 //! Which cluster addresses and node ports services hold.
 //!
 //! The stored services are the only truth: the sets here are filled from them at start and follow every write, so
-//! nothing can leak over a crash. Upstream counterpart: `ipallocator`, `portallocator` and `alloc.go` in
-//! `pkg/registry/core/service`.
+//! nothing can leak over a crash. Addresses come from the configured ranges and from those that ServiceCIDR objects
+//! add; one that an IPAddress object keeps for somebody else is not given. Upstream counterpart: `ipallocator`,
+//! `portallocator` and `alloc.go` in `pkg/registry/core/service`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,8 +13,9 @@ use apimachinery::ApiError;
 use apimachinery::field::{ErrorList, Path};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use parking_lot::Mutex;
-use registry::Reservation;
+use registry::{Reader, Reservation};
 use serde_json::json;
 
 use super::families::{IPV4, IPV6};
@@ -24,6 +26,9 @@ use crate::optional::Items;
 const NODE_PORTS: std::ops::RangeInclusive<i32> = 30_000..=32_767;
 /// Ports at the start of the range are left to services that ask for one by number.
 const STATIC_NODE_PORTS: i32 = 86;
+
+/// As many addresses that are kept by objects, and by no service, are stepped over.
+const MAX_KEPT: usize = 4096;
 
 #[derive(Default)]
 struct Taken {
@@ -76,11 +81,11 @@ impl Allocator {
     }
 
     /// Takes addresses and ports for `new` and writes them into it.
-    pub(super) fn reserve(&self, new: &mut Service, old: Option<&Service>) -> Result<Held, ApiError> {
+    pub(super) fn reserve(&self, reader: &Reader, new: &mut Service, old: Option<&Service>) -> Result<Held, ApiError> {
         let before = old.map(held_by).unwrap_or_default();
         let name = new.metadata.name.clone().unwrap_or_default();
         let mut held = Held { taken: Arc::clone(&self.taken), new: Taken::default(), old: Taken::default() };
-        self.addresses(new, old, &before, &name, &mut held)?;
+        self.addresses(reader, new, old, &before, &mut held)?;
         self.node_ports(new, &before, &name, &mut held)?;
         self.health_check_port(new, old, &before, &mut held)?;
         let after = held_by(new);
@@ -91,12 +96,15 @@ impl Allocator {
 
     fn addresses(
         &self,
+        reader: &Reader,
         new: &mut Service,
         old: Option<&Service>,
         before: &Taken,
-        name: &str,
         held: &mut Held,
     ) -> Result<(), ApiError> {
+        let name = new.metadata.name.clone().unwrap_or_default();
+        let namespace = new.metadata.namespace.clone().unwrap_or_default();
+        let is_free = |address: IpAddr| is_kept_for(reader, address, &namespace, &name);
         let was_headless = old.is_some_and(|old| kind(old) != "ExternalName" && is_headless(spec(old)));
         if kind(new) == "ExternalName" || is_headless(spec(new)) || was_headless {
             return Ok(());
@@ -106,11 +114,15 @@ impl Allocator {
         let addresses = target.cluster_ips.get_or_insert_default();
         addresses.resize_with(families.len().max(addresses.len()), String::new);
         for (index, family) in families.iter().enumerate() {
-            let Some(range) = self.range(family) else { continue };
+            let ranges = self.ranges(reader, family);
+            if ranges.is_empty() {
+                continue;
+            }
             let wanted = addresses[index].clone();
             if wanted.is_empty() {
-                let address = self
-                    .any_address(range)
+                let address = ranges
+                    .iter()
+                    .find_map(|range| self.any_address(range, &is_free))
                     .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?;
                 held.new.addresses.insert(address);
                 addresses[index] = address.to_string();
@@ -120,11 +132,11 @@ impl Allocator {
             if before.addresses.contains(&address) {
                 continue;
             }
-            if let Err(why) = self.take_address(range, address) {
+            if let Err(why) = self.take_address(&ranges, address, &is_free) {
                 let mut errors = ErrorList::default();
                 let message = format!("failed to allocate IP {wanted}: {why}");
                 errors.invalid(&Path::new("spec").child("clusterIPs"), json!(addresses), message);
-                return Err(ApiError::invalid("", "Service", name, &errors));
+                return Err(ApiError::invalid("", "Service", &name, &errors));
             }
             held.new.addresses.insert(address);
         }
@@ -132,19 +144,35 @@ impl Allocator {
         Ok(())
     }
 
-    fn range(&self, family: &str) -> Option<&IpNet> {
-        let index = self.families.iter().position(|known| *known == family)?;
-        self.ranges.get(index)
+    /// The configured range of a family, and those of ServiceCIDRs that are ready and not going.
+    fn ranges(&self, reader: &Reader, family: &str) -> Vec<IpNet> {
+        let own = self.families.iter().position(|known| *known == family).and_then(|index| self.ranges.get(index));
+        let mut ranges: Vec<IpNet> = own.copied().into_iter().collect();
+        for cidr in reader.list::<ServiceCIDR>("networking.k8s.io", "servicecidrs", None) {
+            let conditions = cidr.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+            let ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+            if !ready || cidr.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let spec = cidr.spec.unwrap_or_default();
+            let more = spec.cidrs.items().iter().filter_map(|text| text.parse::<IpNet>().ok());
+            ranges.extend(more.filter(|range| range.addr().is_ipv4() == (family == IPV4)));
+        }
+        ranges.dedup();
+        ranges
     }
 
-    fn take_address(&self, range: &IpNet, address: IpAddr) -> Result<(), String> {
-        if !usable(range).contains(&to_number(address)) || !range.contains(&address) {
+    fn take_address(&self, ranges: &[IpNet], address: IpAddr, is_free: &dyn Fn(IpAddr) -> bool) -> Result<(), String> {
+        let within = |range: &IpNet| range.contains(&address) && usable(range).contains(&to_number(address));
+        if !ranges.iter().any(within) {
+            let mut all: Vec<String> = ranges.iter().map(|range| range.trunc().to_string()).collect();
+            all.dedup();
             return Err(format!(
                 "the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
-                range.trunc()
+                all.join(",")
             ));
         }
-        if self.taken.lock().addresses.insert(address) {
+        if is_free(address) && self.taken.lock().addresses.insert(address) {
             Ok(())
         } else {
             Err("provided IP is already allocated".to_owned())
@@ -153,7 +181,7 @@ impl Allocator {
 
     /// A free address, preferably not from the part that is left to static use. Random, so that an address is not
     /// reused while somebody still remembers its last owner.
-    fn any_address(&self, range: &IpNet) -> Option<IpAddr> {
+    fn any_address(&self, range: &IpNet, is_free: &dyn Fn(IpAddr) -> bool) -> Option<IpAddr> {
         let usable = usable(range);
         let (first, last) = (*usable.start(), *usable.end());
         let size = last.checked_sub(first)? + 1;
@@ -161,13 +189,15 @@ impl Allocator {
         let mut taken = self.taken.lock();
         let dynamic = first + reserved;
         let start = dynamic + random_below(last - dynamic + 1);
-        // At most as many candidates as there are taken addresses are tried in vain.
-        let tries = taken.addresses.len() + 1;
+        // As many candidates as there are taken addresses are tried in vain, and those that others keep; the bound holds
+        // also for a range that is too large to be gone through.
+        let tries = taken.addresses.len() + MAX_KEPT;
         let mut candidates = (start..=last).chain(dynamic..start).chain(first..dynamic).take(tries);
         let v4 = range.addr().is_ipv4();
         candidates.find_map(|number| {
             let address = to_address(number, v4);
-            taken.addresses.insert(address).then_some(address)
+            (!taken.addresses.contains(&address) && is_free(address) && taken.addresses.insert(address))
+                .then_some(address)
         })
     }
 
@@ -261,6 +291,18 @@ impl Allocator {
         let mut taken = self.taken.lock();
         (start..=last).chain(dynamic..start).chain(first..dynamic).find(|port| taken.ports.insert(*port))
     }
+}
+
+/// Whether nobody else keeps the address by an object of his own.
+fn is_kept_for(reader: &Reader, address: IpAddr, namespace: &str, name: &str) -> bool {
+    let object = reader.get::<IPAddress>("networking.k8s.io", "ipaddresses", "", &address.to_string());
+    object.is_none_or(|object| {
+        let parent = object.spec.parent_ref;
+        parent.resource == "services"
+            && parent.group.as_deref().unwrap_or_default().is_empty()
+            && parent.namespace.as_deref().unwrap_or_default() == namespace
+            && parent.name == name
+    })
 }
 
 /// What a stored service holds.

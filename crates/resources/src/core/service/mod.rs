@@ -64,7 +64,7 @@ impl Strategy for Services {
         transitions::keep_allocated(new, old);
         transitions::sync_cluster_ips(new, old);
         families::complete(new, old, self.allocator.families())?;
-        let reservation = self.allocator.reserve(new, old)?;
+        let reservation = self.allocator.reserve(&cx.reader, new, old)?;
         Ok((!cx.dry_run).then(|| Box::new(reservation) as Box<dyn Reservation>))
     }
 

@@ -2,12 +2,11 @@
 
 mod validation;
 
-use apimachinery::field::{ErrorList, Path};
+use apimachinery::field::ErrorList;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
 use serde_json::json;
 
-use crate::check;
 use crate::optional::Items;
 
 type C = Column<ServiceCIDR>;
@@ -37,13 +36,6 @@ impl Strategy for ServiceCIDRs {
 
     fn validate_update(&self, _cx: &RequestCx, new: &ServiceCIDR, old: &ServiceCIDR) -> ErrorList {
         validation::validate_update(new, old)
-    }
-
-    fn validate_status_update(&self, _cx: &RequestCx, new: &ServiceCIDR, _old: &ServiceCIDR) -> ErrorList {
-        let mut errors = ErrorList::default();
-        let conditions = new.status.as_ref().map_or(&[][..], |status| status.conditions.items());
-        check::conditions(conditions, &Path::new("status").child("conditions"), &mut errors);
-        errors
     }
 }
 
