@@ -4,6 +4,8 @@
 //! `pkg/apis/<group>` and `pkg/printers/internalversion`.
 
 mod check;
+#[cfg(test)]
+mod completeness;
 mod expressions;
 mod meta;
 mod optional;
