@@ -62,7 +62,9 @@ pub(crate) struct BindPod;
 impl Action for BindPod {
     fn run<'a>(&'a self, call: ActionCall<'a>) -> BoxFuture<'a, Result<ActionOutcome, ApiError>> {
         async move {
-            let binding: Binding = decode(&call, "Binding", "v1")?;
+            let mut binding: Binding = decode(&call, "Binding", "v1")?;
+            let pods = pods(&call)?;
+            admit(&call, &pods, &mut binding).await?;
             let name = binding.metadata.name.as_deref().unwrap_or_default();
             // Posted to the namespace's `bindings`, the URL names no pod.
             if !call.name.is_empty() && name != call.name {
@@ -81,7 +83,6 @@ impl Action for BindPod {
             if !errors.is_empty() {
                 return Err(ApiError::invalid("", "Binding", name, &errors));
             }
-            let pods = pods(&call)?;
             let bind = |object: &mut dyn AnyObject| bind(&pods.gvr, object, &binding, node, call.cx.time());
             let mut cx = call.registry.context(Arc::clone(&call.cx.user), call.cx.verb);
             call.namespace.clone_into(&mut cx.namespace);
@@ -118,6 +119,10 @@ fn bind(pods: &Gvr, object: &mut dyn AnyObject, binding: &Binding, node: &str, n
     spec.node_name = Some(node.to_owned());
     if let Some(annotations) = &binding.metadata.annotations {
         pod.metadata.annotations.get_or_insert_default().extend(annotations.clone());
+    }
+    // The zone of the node, for example, which admission knows.
+    if let Some(labels) = &binding.metadata.labels {
+        pod.metadata.labels.get_or_insert_default().extend(labels.clone());
     }
     let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
     conditions.retain(|condition| condition.type_ != "PodScheduled");

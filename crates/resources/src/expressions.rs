@@ -1,8 +1,11 @@
-//! Expressions in objects, checked when the object is written: those of device selectors and of admission.
+//! Expressions in objects, compiled when the object is written, so that mistakes are found by who makes them.
 //!
 //! What an expression means is the business of whoever runs it. Upstream: the compilers that validation calls.
 
+use std::sync::LazyLock;
+
 use apimachinery::field::{ErrorList, Path};
+use cel::{Env, Mode, Type};
 
 use crate::check::Report;
 
@@ -38,9 +41,41 @@ pub(crate) fn is_identifier(name: &str) -> bool {
         && !RESERVED.contains(&name)
 }
 
-/// Of a device class or request.
+/// Of a device class or request. Upstream: `k8s.io/dynamic-resource-allocation/cel`.
 pub(crate) fn device_selector(expression: &str, path: &Path, errors: &mut ErrorList) {
-    if expression.trim().is_empty() {
-        errors.invalid(path, expression, "expression is not specified");
+    static DEVICE: LazyLock<Env> = LazyLock::new(|| {
+        let by_domain = |value: Type| Type::map(Type::String, Type::map(Type::String, value));
+        let device = Type::object(
+            "kubernetes.DRADevice",
+            [
+                ("driver", Type::String),
+                ("attributes", by_domain(Type::Dyn)),
+                ("capacity", by_domain(Type::named("kubernetes.Quantity"))),
+                ("allowMultipleAllocations", Type::Bool),
+            ],
+        );
+        Env::new(Mode::NewExpressions).with("device", device)
+    });
+    if let Err(why) = cel::admission::compile(&DEVICE, expression, &[Type::Bool, Type::Dyn]) {
+        errors.invalid(path, expression, why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_selectors_know_devices() {
+        let check = |expression: &str| {
+            let mut errors = ErrorList::default();
+            device_selector(expression, &Path::new("e"), &mut errors);
+            errors.is_empty()
+        };
+        assert!(check(r#"device.driver == "gpu.example.com" && device.attributes["gpu.example.com"].model == "a""#));
+        assert!(check(r#"device.capacity["d"].memory.compareTo(quantity("1Gi")) >= 0"#));
+        assert!(!check("device.nothing == 1"));
+        assert!(!check("device.driver"), "no bool");
+        assert!(!check(""));
     }
 }
