@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::{Options, all};
 
 /// Kinds whose table is upstream's default one: name and creation time.
-const DEFAULT_TABLE: &[&str] = &[];
+const DEFAULT_TABLE: &[&str] =
+    &["clusterroles.rbac.authorization.k8s.io", "limitranges", "roles.rbac.authorization.k8s.io"];
 
 /// Kinds of which upstream validates nothing but the metadata.
 const METADATA_ONLY: &[&str] = &["serviceaccounts"];
@@ -22,6 +23,7 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
     let controller = json!({"spec": {"selector": selector, "template": bad_template}});
     let containers = "spec.template.spec.containers";
     vec![
+        ("componentstatuses", json!({"conditions": [{"type": "x", "status": "True"}]}), "conditions[0].type"),
         ("configmaps", json!({"data": {"a b": ""}}), "data[a b]"),
         ("endpoints", json!({"subsets": [{"addresses": [{"ip": "x"}]}]}), "subsets[0].addresses[0].ip"),
         (

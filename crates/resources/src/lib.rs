@@ -53,6 +53,7 @@ impl Default for Options {
 /// Every kind that is stored, in the order of discovery, in the version in which it is stored.
 pub fn all(options: &Options) -> Vec<Arc<dyn Resource>> {
     vec![
+        Arc::new(core::ComponentStatuses),
         Arc::new(core::ConfigMaps),
         Arc::new(core::Endpoints),
         Arc::new(core::Events),

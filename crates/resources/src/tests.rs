@@ -27,7 +27,6 @@ const NOT_STORED: &[&str] = &[
     "core/v1/APIGroup",
     "core/v1/APIVersions",
     "core/v1/Binding",
-    "core/v1/ComponentStatus",
     "core/v1/CreateOptions",
     "core/v1/DeleteOptions",
     "core/v1/GetOptions",

@@ -111,6 +111,7 @@ impl TestCluster {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         bootstrap::namespaces(&registry).await?;
+        bootstrap::component_statuses(&registry).await?;
         apiserver::flow_control::ensure(&registry).await?;
         apiserver::service_addresses::default_range(&registry, &resources::Options::default().service_ranges).await?;
         customresources::start(&registry, Arc::new(outbound), &supervisor).await?;

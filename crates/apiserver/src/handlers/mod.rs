@@ -39,14 +39,24 @@ async fn dispatch(server: &ApiServer, call: Call) -> Result<Answer, ApiError> {
     };
     check_place(&kind, &call)?;
     freshness::of_shared_store(server, &call).await?;
+    let mut texts = kind.resource.custom().map(|custom| custom.warnings().to_vec()).unwrap_or_default();
+    texts.extend(deprecation(&kind).map(str::to_owned));
     let answer = serve(server, call, &kind).await;
-    let Some(warnings) = kind.resource.custom().map(|custom| custom.warnings()).filter(|texts| !texts.is_empty())
-    else {
+    if texts.is_empty() {
         return answer;
-    };
+    }
     let mut answer = answer.unwrap_or_else(|error| respond::error(&error));
-    respond::add_warnings(&mut answer, warnings);
+    respond::add_warnings(&mut answer, &texts);
     Ok(answer)
+}
+
+/// What is told everybody who asks for an old kind. Upstream: `APILifecycleDeprecated` of the types.
+fn deprecation(kind: &Kind) -> Option<&'static str> {
+    match (kind.gvr.group.as_str(), kind.gvr.version.as_str(), kind.gvr.resource.as_str()) {
+        ("", "v1", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        ("", "v1", "endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        _ => None,
+    }
 }
 
 async fn serve(server: &ApiServer, call: Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {

@@ -1,5 +1,6 @@
 //! Kinds of the core group.
 
+mod component_status;
 mod config_map;
 mod endpoints;
 pub(crate) mod event;
@@ -17,6 +18,7 @@ pub mod service;
 mod service_account;
 pub(crate) mod volume;
 
+pub use component_status::ComponentStatuses;
 pub use config_map::ConfigMaps;
 pub use endpoints::Endpoints;
 pub use event::Events;

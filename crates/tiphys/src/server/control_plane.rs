@@ -81,6 +81,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
         .build()?;
 
     bootstrap::namespaces(&registry).await?;
+    bootstrap::component_statuses(&registry).await?;
     apiserver::flow_control::ensure(&registry).await?;
     apiserver::service_addresses::default_range(&registry, &[settings.arguments.service_cidr]).await?;
     // What was served before is served again before anybody is told that the server is ready.

@@ -32,19 +32,6 @@ impl Strategy for Endpoints {
         }
         errors
     }
-
-    fn warnings(&self, _cx: &RequestCx, endpoints: &Object, _old: Option<&Object>) -> Vec<String> {
-        // Our own controller marks what it writes; people should use the successor.
-        let managed = endpoints
-            .metadata
-            .labels
-            .as_ref()
-            .is_some_and(|labels| labels.contains_key("endpoints.kubernetes.io/managed-by"));
-        if managed {
-            return Vec::new();
-        }
-        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
-    }
 }
 
 fn subset(subset: &EndpointSubset, path: &Path, errors: &mut ErrorList) {
