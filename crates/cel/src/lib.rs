@@ -45,7 +45,7 @@ pub use eval::{Activation, Outcome, Program};
 pub use types::{StructType, Type, TypeProvider};
 pub use value::{
     Authorizer, Checked as AuthorizerAnswer, List, Map, MapBuilder, Object, Opaque, PathCheck, ResourceCheck, Str,
-    Value, compare, equal,
+    Timestamp, Value, compare, equal,
 };
 
 /// Cost that one evaluation may have. Upstream: `apis/cel.PerCallLimit`.

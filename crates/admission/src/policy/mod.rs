@@ -7,7 +7,9 @@
 
 mod definition;
 mod matching;
+mod mutating;
 mod params;
+mod patch;
 mod source;
 mod validating;
 
@@ -21,16 +23,24 @@ use registry::{
 use serde_json::Value;
 use store::Store;
 
+pub use mutating::MutatingPolicies;
 pub use validating::ValidatingPolicies;
 
 use crate::webhook::{self, GROUP, Invocation};
 
-/// The plugin over the policies of a store; it comes before validating webhooks.
-pub fn plugin(store: &Store, authorizer: &Arc<dyn Authorizer>) -> Arc<dyn Admission> {
+/// Both plugins over the policies of a store: the mutating one comes before mutating webhooks, the validating one before
+/// validating webhooks.
+pub fn plugins(store: &Store, authorizer: &Arc<dyn Authorizer>) -> (Arc<dyn Admission>, Arc<dyn Admission>) {
     let resource = |plural: &str| store.resource(&format!("{plural}.{GROUP}"));
-    let source =
-        source::Source::new(resource("validatingadmissionpolicies"), resource("validatingadmissionpolicybindings"));
-    Arc::new(ValidatingPolicies::new(source, Arc::clone(authorizer)))
+    let mutating = MutatingPolicies::new(
+        source::Source::new(resource("mutatingadmissionpolicies"), resource("mutatingadmissionpolicybindings")),
+        Arc::clone(authorizer),
+    );
+    let validating = ValidatingPolicies::new(
+        source::Source::new(resource("validatingadmissionpolicies"), resource("validatingadmissionpolicybindings")),
+        Arc::clone(authorizer),
+    );
+    (Arc::new(mutating), Arc::new(validating))
 }
 
 /// Both objects of a request, in one version.

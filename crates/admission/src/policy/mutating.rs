@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use apimachinery::{ApiError, Gvr, field::go_quote, status::Cause};
-use cel::{MATCH_CONDITIONS_BUDGET, OBJECT_BUDGET};
+use cel::OBJECT_BUDGET;
 use futures::future::{BoxFuture, FutureExt as _};
 use registry::{
     Info,
@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 
 use super::{
     Objects,
-    definition::{Mutation, Mutations, PatchForm, Policy},
+    definition::{Mutations, PatchForm, Policy},
     params, patch, refused_name,
     source::Source,
 };
@@ -28,7 +28,6 @@ use crate::{
 };
 
 const NAME: &str = "MutatingAdmissionPolicy";
-const _: () = assert!(MATCH_CONDITIONS_BUDGET <= OBJECT_BUDGET);
 
 pub struct MutatingPolicies {
     source: Source<Mutations>,
@@ -172,10 +171,10 @@ impl MutatingPolicies {
                 continue;
             }
             let before = request.object_json()?;
-            for mutation in &policy.rules.mutations {
+            for index in 0..policy.rules.mutations.len() {
                 let objects = webhook::objects(request, invocation).await?;
                 let Some(live) = objects.0.clone() else { continue };
-                match self.patched(request, &step, mutation, &objects, namespace.as_ref()) {
+                match self.patched(request, &step, index, &objects, namespace.as_ref()) {
                     Ok(patched) if patched == *live => {}
                     Ok(patched) => set(request, invocation, patched).await?,
                     Err(error) => {
@@ -209,25 +208,24 @@ impl MutatingPolicies {
         self.with_input(request, step, objects, None, |policy, input| policy.conditions.hold(input, &policy.variables))
     }
 
-    /// The object as the mutation makes it.
+    /// The object as a mutation, by its number, makes it.
     fn patched(
         &self,
         request: &AdmissionRequest<'_>,
         step: &Step,
-        mutation: &Mutation,
+        index: usize,
         objects: &Objects,
         namespace: Option<&Json>,
     ) -> Result<Json, String> {
         let live = objects.0.as_deref().unwrap_or(&Json::Null);
-        if let Some(fault) = mutation.expression.fault() {
-            return Err(fault.to_owned());
-        }
         self.with_input(request, step, objects, namespace, |policy, input| {
-            let expression = policy.rules.mutations.iter().find(|known| std::ptr::eq(*known, mutation));
-            let expression = &expression.unwrap_or(&policy.rules.mutations[0]).expression;
+            let mutation = &policy.rules.mutations[index];
+            if let Some(fault) = mutation.expression.fault() {
+                return Err(fault.to_owned());
+            }
             let scope = Scope::new(input, &policy.variables);
             let mut budget = OBJECT_BUDGET;
-            let value = expression.evaluate(&scope, &mut budget).map_err(|_| OUT_OF_BUDGET.to_owned())??;
+            let value = mutation.expression.evaluate(&scope, &mut budget).map_err(|_| OUT_OF_BUDGET.to_owned())??;
             match mutation.form {
                 PatchForm::JsonPatch => patch::json_patch(live, &value),
                 PatchForm::ApplyConfiguration => patch::apply(request, &step.invocation, live, &value),

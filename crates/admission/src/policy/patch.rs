@@ -2,13 +2,10 @@
 
 use apimachinery::{field::go_quote, patch::PatchError};
 use cel::{Object, Value};
-use fieldmanager::{
-    PathElement, TypeRef, TypedValue,
-    typed::{Relation},
-};
+use fieldmanager::{PathElement, TypeRef, TypedValue, typed::Relation};
 use registry::admission::AdmissionRequest;
 use schema::Node;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::webhook::Invocation;
 
@@ -44,7 +41,7 @@ fn operation(item: &Object<'_>) -> Result<Json, String> {
                 value.type_of()
             )
         })?;
-        if &**name != "from" || member != "" {
+        if &**name != "from" || member.as_str() != Some("") {
             operation.insert(name.to_string(), member);
         }
     }
@@ -131,7 +128,7 @@ fn find_atomics(ty: TypeRef<'_>, node: &Node<'_>, path: &mut Vec<PathElement>, f
             if map.atomic {
                 found.push(shown(path));
             }
-            for (name, value) in object.iter() {
+            for (name, value) in &object.0 {
                 if let Some(field) = map.field(name) {
                     path.push(PathElement::field(name.to_string()));
                     find_atomics(field, value, path, found);
@@ -145,7 +142,7 @@ fn find_atomics(ty: TypeRef<'_>, node: &Node<'_>, path: &mut Vec<PathElement>, f
                 found.push(shown(path));
             }
             for (index, item) in items.iter().enumerate() {
-                path.push(PathElement::Index(index));
+                path.push(PathElement::Index(i64::try_from(index).unwrap_or(i64::MAX)));
                 find_atomics(list.element, item, path, found);
                 path.pop();
             }
@@ -156,9 +153,4 @@ fn find_atomics(ty: TypeRef<'_>, node: &Node<'_>, path: &mut Vec<PathElement>, f
 
 fn shown(path: &[PathElement]) -> String {
     path.iter().map(ToString::to_string).collect()
-}
-
-#[cfg(test)]
-fn _unused() -> Json {
-    json!({})
 }

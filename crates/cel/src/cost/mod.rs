@@ -5,6 +5,8 @@
 
 mod estimate;
 mod range;
+#[cfg(test)]
+mod tests;
 
 use crate::value::{List, Opaque, Value};
 

@@ -2,13 +2,11 @@
 
 use std::cmp::Ordering;
 
-use jiff::{SignedDuration, Timestamp};
-
-use super::{Args, Out, time};
+use super::{Args, Out};
 use crate::{
     error::EvalError,
     schema::ListKind,
-    value::{List, Value, compare, equal, same_keys},
+    value::{List, Timestamp, Value, compare, equal, same_keys},
 };
 
 const INT: EvalError = EvalError::new("integer overflow");
@@ -84,8 +82,7 @@ fn add_lists<'a>(a: List<'a>, b: List<'a>) -> Value<'a> {
 }
 
 fn shift<'a>(at: Timestamp, nanos: i64) -> Out<'a> {
-    let moved = at.checked_add(SignedDuration::from_nanos(nanos)).map_err(|_| TIMESTAMP)?;
-    if time::in_range(moved) { Ok(Value::Timestamp(moved)) } else { Err(TIMESTAMP) }
+    Timestamp::from_nanos(at.as_nanos() + i128::from(nanos)).map(Value::Timestamp).ok_or(TIMESTAMP)
 }
 
 pub(super) fn subtract<'a>(args: &mut Args<'a, '_>) -> Out<'a> {
@@ -96,7 +93,7 @@ pub(super) fn subtract<'a>(args: &mut Args<'a, '_>) -> Out<'a> {
         (Value::Duration(a), Value::Duration(b)) => a.checked_sub(*b).map(Value::Duration).ok_or(DURATION),
         (Value::Timestamp(at), Value::Duration(nanos)) => shift(*at, nanos.checked_neg().ok_or(DURATION)?),
         (Value::Timestamp(a), Value::Timestamp(b)) => {
-            i64::try_from(a.duration_since(*b).as_nanos()).map(Value::Duration).map_err(|_| DURATION)
+            i64::try_from(a.as_nanos() - b.as_nanos()).map(Value::Duration).map_err(|_| DURATION)
         }
         _ => Err(EvalError::NO_OVERLOAD),
     }

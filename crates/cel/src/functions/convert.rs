@@ -6,7 +6,7 @@ use super::{Args, Out, time};
 use crate::{
     error::EvalError,
     types::Type,
-    value::{Opaque, Str, Value},
+    value::{Opaque, Str, Timestamp, Value},
 };
 
 fn error(from: &Value<'_>, to: &str) -> EvalError {
@@ -71,7 +71,7 @@ pub(super) fn int<'a>(args: &mut Args<'a, '_>) -> Out<'a> {
         Value::Double(value) if *value > i64::MIN as f64 && *value < i64::MAX as f64 => *value as i64,
         Value::Double(_) => return Err(OVERFLOW),
         Value::Duration(nanos) => *nanos,
-        Value::Timestamp(at) => at.as_nanosecond().div_euclid(1_000_000_000) as i64,
+        Value::Timestamp(at) => at.seconds(),
         value @ Value::String(text) => text.parse().map_err(|_| error(value, "int"))?,
         _ => return Err(args.mismatch()),
     }))
@@ -119,7 +119,7 @@ pub(crate) fn to_string<'a>(value: &Value<'a>) -> Option<Result<Str<'a>, EvalErr
             Ok(text) => text.to_owned(),
             Err(_) => return Some(Err(EvalError::new("invalid UTF-8 in bytes, cannot convert to string"))),
         },
-        Value::Timestamp(at) => time::show_timestamp(*at),
+        Value::Timestamp(at) => at.to_string(),
         Value::Duration(nanos) => time::show_duration(*nanos),
         Value::Type(ty) => ty.run_time_name().to_owned(),
         Value::Opaque(opaque) => match &**opaque {
@@ -135,10 +135,7 @@ pub(super) fn timestamp<'a>(args: &mut Args<'a, '_>) -> Out<'a> {
     const OVERFLOW: EvalError = EvalError::new("timestamp overflow");
     match args.get(0) {
         Value::Timestamp(at) => Ok(Value::Timestamp(*at)),
-        Value::Int(seconds) => {
-            let at = jiff::Timestamp::from_second(*seconds).map_err(|_| OVERFLOW)?;
-            if time::in_range(at) { Ok(Value::Timestamp(at)) } else { Err(OVERFLOW) }
-        }
+        Value::Int(seconds) => Timestamp::new(*seconds, 0).map(Value::Timestamp).ok_or(OVERFLOW),
         value @ Value::String(text) => {
             time::parse_timestamp(text).map(Value::Timestamp).map_err(|_| error(value, "google.protobuf.Timestamp"))
         }

@@ -114,7 +114,7 @@ fn inner(value: &Value<'_>, depth: u32) -> Text {
     Ok(match value {
         Value::String(text) => format!("{:?}", &**text),
         Value::Bytes(bytes) => format!("b{:?}", String::from_utf8_lossy(bytes)),
-        Value::Timestamp(at) => format!("timestamp(\"{}\")", time::show_timestamp(*at)),
+        Value::Timestamp(at) => format!("timestamp(\"{}\")", at),
         Value::Duration(nanos) => format!("duration(\"{}\")", time::show_duration(*nanos)),
         Value::Double(number) if number.is_finite() => format!("{number:.DEFAULT_PRECISION$}"),
         Value::Double(number) => format!("\"{}\"", convert::double_to_string(*number)),

@@ -1,20 +1,18 @@
 //! Times and durations: parsing and printing as Go does, and their parts.
 
-use jiff::{Timestamp, ToSpan as _, civil, tz::TimeZone};
+use jiff::{civil, tz::TimeZone};
 
 use super::{Args, Out};
-use crate::{error::EvalError, value::Value};
+use crate::{
+    error::EvalError,
+    value::{Timestamp, Value},
+};
 
 /// Not a time, or out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotATime;
 
 const NANOS: i64 = 1_000_000_000;
-
-/// Years 1 to 9999.
-pub(crate) fn in_range(at: Timestamp) -> bool {
-    (-62_135_596_800..=253_402_300_799).contains(&at.as_nanosecond().div_euclid(1_000_000_000))
-}
 
 /// RFC 3339.
 pub(crate) fn parse_timestamp(text: &str) -> Result<Timestamp, NotATime> {
@@ -54,9 +52,8 @@ pub(crate) fn parse_timestamp(text: &str) -> Result<Timestamp, NotATime> {
     };
     let date = civil::Date::new(digits(0, 4)?, small(5)?, small(8)?).map_err(|_| NotATime)?;
     let clock = civil::Time::new(small(11)?, small(14)?, small(17)?, nanos).map_err(|_| NotATime)?;
-    let local = date.to_datetime(clock).to_zoned(TimeZone::UTC).map_err(|_| NotATime)?;
-    let moved = local.timestamp().checked_sub(offset.seconds()).map_err(|_| NotATime)?;
-    if in_range(moved) { Ok(moved) } else { Err(NotATime) }
+    let local = Timestamp::from_civil(date, clock).ok_or(NotATime)?;
+    Timestamp::from_nanos(local.as_nanos() - i128::from(offset) * 1_000_000_000).ok_or(NotATime)
 }
 
 /// `2006-01-02`.
@@ -117,11 +114,6 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, NotATime> {
     i64::try_from(if negative { -total } else { total }).map_err(|_| NotATime)
 }
 
-/// RFC 3339 with as many digits of the second as there are.
-pub(crate) fn show_timestamp(at: Timestamp) -> String {
-    at.to_string()
-}
-
 /// Seconds, as `string()` shows them: `1.5s`.
 #[expect(clippy::cast_precision_loss, reason = "upstream prints seconds as a double")]
 pub(crate) fn show_duration(nanos: i64) -> String {
@@ -142,14 +134,14 @@ pub(super) fn get<'a>(args: &mut Args<'a, '_>) -> Out<'a> {
         })),
         Value::Timestamp(at) => {
             let zone = if args.len() == 2 { zone(&args.string(1)?)? } else { TimeZone::UTC };
-            let local = at.to_zoned(zone);
+            let local = at.in_zone(&zone).ok_or(EvalError::new("timestamp overflow"))?;
             Ok(Value::Int(match function {
                 "getFullYear" => local.year().into(),
                 "getMonth" => i64::from(local.month()) - 1,
-                "getDayOfYear" => i64::from(local.day_of_year()) - 1,
+                "getDayOfYear" => i64::from(local.date().day_of_year()) - 1,
                 "getDayOfMonth" => i64::from(local.day()) - 1,
                 "getDate" => local.day().into(),
-                "getDayOfWeek" => local.weekday().to_sunday_zero_offset().into(),
+                "getDayOfWeek" => local.date().weekday().to_sunday_zero_offset().into(),
                 "getHours" => local.hour().into(),
                 "getMinutes" => local.minute().into(),
                 "getSeconds" => local.second().into(),

@@ -61,7 +61,7 @@ impl<'a> Value<'a> {
             Self::Double(value) => serde_json::Number::from_f64(*value).map(Json::Number)?,
             Self::String(text) => Json::String(text.to_string()),
             Self::Bytes(bytes) => Json::String(base64::engine::general_purpose::STANDARD.encode(bytes)),
-            Self::Timestamp(at) => Json::String(time::show_timestamp(*at)),
+            Self::Timestamp(at) => Json::String(at.to_string()),
             Self::Duration(nanos) => Json::String(time::show_duration(*nanos)),
             Self::List(List::Json { items, .. }) => Json::Array(items.to_vec()),
             Self::List(list) => Json::Array(list.iter().map(|item| item.to_json()).collect::<Option<_>>()?),

@@ -6,6 +6,7 @@ mod compare;
 mod containers;
 mod json;
 mod opaque;
+mod timestamp;
 
 use std::{fmt, sync::Arc};
 
@@ -15,6 +16,7 @@ pub use compare::{compare, equal};
 pub use containers::{List, Map, MapBuilder};
 pub(crate) use opaque::Cidr;
 pub use opaque::{Authorizer, Checked, Opaque, PathCheck, ResourceCheck};
+pub use timestamp::Timestamp;
 
 /// A value. Cheap to clone: it borrows or shares what is large.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +29,7 @@ pub enum Value<'a> {
     Double(f64),
     String(Str<'a>),
     Bytes(Arc<[u8]>),
-    Timestamp(jiff::Timestamp),
+    Timestamp(Timestamp),
     /// Nanoseconds.
     Duration(i64),
     List(List<'a>),
@@ -164,7 +166,7 @@ impl<'a> Value<'a> {
             Self::Double(value) => *value == 0.0,
             Self::String(text) => text.is_empty(),
             Self::Bytes(bytes) => bytes.is_empty(),
-            Self::Timestamp(time) => *time == jiff::Timestamp::UNIX_EPOCH,
+            Self::Timestamp(time) => time.is_zero(),
             Self::Duration(nanos) => *nanos == 0,
             Self::List(list) => list.len() == 0,
             Self::Map(map) => map.len() == 0,
@@ -191,7 +193,7 @@ impl fmt::Display for Value<'_> {
             Self::Double(value) => f.write_str(&crate::functions::convert::double_to_string(*value)),
             Self::String(text) => f.write_str(text),
             Self::Bytes(bytes) => write!(f, "{bytes:?}"),
-            Self::Timestamp(time) => f.write_str(&crate::functions::time::show_timestamp(*time)),
+            Self::Timestamp(time) => write!(f, "{time}"),
             Self::Duration(nanos) => f.write_str(&crate::functions::time::show_duration(*nanos)),
             Self::List(list) => {
                 f.write_str("[")?;

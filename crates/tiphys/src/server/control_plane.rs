@@ -54,13 +54,13 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let outbound = Outbound::new(Arc::new(apiserver::Services::new(&store)), outbound::Kubeconfig::default());
     let asked: Arc<dyn registry::auth::Authorizer> = authorizer.clone();
     let (mutating, validating) = admission::webhook::plugins(&store, &outbound, &asked);
-    let policies = admission::policy::plugin(&store, &asked);
+    let (policies, rules) = admission::policy::plugins(&store, &asked);
     let plugins = admission::plugins(&admission::Options {
         cluster_ranges: vec![settings.arguments.cluster_cidr, settings.arguments.service_cidr],
         enable: settings.arguments.enable_admission_plugins.clone(),
         disable: settings.arguments.disable_admission_plugins.clone(),
         configuration: super::admission::configuration(settings.arguments.admission_control_config_file.as_deref())?,
-        callers: vec![mutating, policies, validating],
+        callers: vec![policies, mutating, rules, validating],
         ..admission::Options::new(authorizer.clone())
     })?;
     let builder = plugins
