@@ -45,7 +45,8 @@ pub(crate) fn encode(object: &mut dyn AnyObject, managed_fields: &[u8]) -> Resul
     metadata.resource_version = version;
     *object.metadata_mut() = metadata;
     let (rest, metadata_json) = (rest.map_err(ApiError::internal)?, metadata_json.map_err(ApiError::internal)?);
-    let canonical = compose(&rest, &metadata_json, managed_fields).ok_or_else(|| ApiError::internal("object has no metadata"))?;
+    let canonical =
+        compose(&rest, &metadata_json, managed_fields).ok_or_else(|| ApiError::internal("object has no metadata"))?;
     debug_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&at(&canonical, 1)).is_ok());
     Ok(canonical)
 }

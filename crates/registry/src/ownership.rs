@@ -240,7 +240,11 @@ impl Registry {
         object: &[u8],
         given: &[u8],
     ) -> Vec<u8> {
-        let given = if given.is_empty() { Given::Nothing } else { parse(given).map_or(Given::Nothing, |list| Given::of(Some(&list))) };
+        let given = if given.is_empty() {
+            Given::Nothing
+        } else {
+            parse(given).map_or(Given::Nothing, |list| Given::of(Some(&list)))
+        };
         let managed = match given {
             Given::Entries(managed) => managed,
             Given::Nothing | Given::Reset => Managed::default(),
@@ -428,9 +432,8 @@ pub(crate) fn replicas_paths(
     };
     let own = kind.gvk.api_version();
     let others = managed.versions().filter(|version| *version != own);
-    let mut paths: BTreeMap<String, Option<Vec<PathElement>>> = others
-        .filter_map(|version| Some((version.to_owned(), path(&*registry.sibling(kind, version)?))))
-        .collect();
+    let mut paths: BTreeMap<String, Option<Vec<PathElement>>> =
+        others.filter_map(|version| Some((version.to_owned(), path(&*registry.sibling(kind, version)?)))).collect();
     paths.insert(own, path(kind));
     paths
 }
@@ -543,7 +546,10 @@ mod tests {
         let (left, right) = different_parts(left, right, RAW_DEPTH).unwrap();
         assert_eq!(left.to_json(), br#"{"a":{"c":{"d":2}},"metadata":{"name":"x"}}"#);
         assert_eq!(right.to_json(), br#"{"a":{"c":{"d":3}},"metadata":{"name":"x"},"f":null}"#);
-        assert!(same_for_owners(br#"{"metadata":{"resourceVersion":"1"}}"#, br#"{"metadata":{"resourceVersion":"2"}}"#));
+        assert!(same_for_owners(
+            br#"{"metadata":{"resourceVersion":"1"}}"#,
+            br#"{"metadata":{"resourceVersion":"2"}}"#
+        ));
         assert!(!same_for_owners(br#"{"metadata":{"labels":{}}}"#, br#"{"metadata":{"labels":{"a":"b"}}}"#));
         assert!(!same_for_owners(br#"{"a":{}}"#, br#"{}"#));
     }

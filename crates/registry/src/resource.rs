@@ -281,8 +281,7 @@ impl<S: Strategy> Resource for S {
     }
 
     fn reset_fields(&self, subresource: &str) -> Filter {
-        Strategy::reset_fields(self, subresource)
-            .unwrap_or_else(|| default_reset_fields(S::SUBRESOURCES, subresource))
+        Strategy::reset_fields(self, subresource).unwrap_or_else(|| default_reset_fields(S::SUBRESOURCES, subresource))
     }
 
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, serde_json::Error> {

@@ -78,10 +78,10 @@ impl TestCluster {
         let outbound = Outbound::new(Arc::new(apiserver::Services::new(&store)), outbound::Kubeconfig::default());
         let asked: Arc<dyn registry::auth::Authorizer> = authorizer.clone();
         let (mutating, validating) = admission::webhook::plugins(&store, &outbound, &asked);
-        let policies = admission::policy::plugin(&store, &asked);
+        let (policies, rules) = admission::policy::plugins(&store, &asked);
         let plugins = admission::Options {
             cluster_ranges: resources::Options::default().service_ranges,
-            callers: vec![mutating, policies, validating],
+            callers: vec![policies, mutating, rules, validating],
             ..admission::Options::new(authorizer.clone())
         };
         for plugin in admission::plugins(&plugins)? {

@@ -106,9 +106,10 @@ impl MutatingPolicies {
                 }
             };
             for binding in &hook.bindings {
-                let matches = binding.matches.as_ref().map_or(Ok(true), |matches| {
-                    matches.matches(request).map(|invocation| invocation.is_some())
-                });
+                let matches = binding
+                    .matches
+                    .as_ref()
+                    .map_or(Ok(true), |matches| matches.matches(request).map(|invocation| invocation.is_some()));
                 match matches {
                     Ok(true) => {}
                     Ok(false) => continue,

@@ -36,10 +36,7 @@ fn operation(item: &Object<'_>) -> Result<Json, String> {
             check_types(object)?;
         }
         let member = value.to_json().ok_or_else(|| {
-            format!(
-                "JSONPath valueExpression evaluated to a type that could not marshal to JSON: {}",
-                value.type_of()
-            )
+            format!("JSONPath valueExpression evaluated to a type that could not marshal to JSON: {}", value.type_of())
         })?;
         if &**name != "from" || member.as_str() != Some("") {
             operation.insert(name.to_string(), member);

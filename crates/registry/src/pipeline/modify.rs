@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use store::{Entry, Expect, StoreError, Txn};
 
-use super::{Kind, Patch, Registry, ScaleChange, Written, admission_request, decode::Body, metadata, revision_of, store_error};
+use super::{
+    Kind, Patch, Registry, ScaleChange, Written, admission_request, decode::Body, metadata, revision_of, store_error,
+};
 use crate::{
     RequestCx, UpdateKind,
     admission::Operation,
@@ -98,7 +100,9 @@ impl Registry {
                     (_, Some(body), UpdateKind::Object) if kind.resource.allow_create_on_update() => {
                         self.create_on_update(kind, cx, body.clone(), None).await
                     }
-                    (Change::Apply(patch), _, UpdateKind::Object) => self.create_by_apply(kind, cx, patch, options).await,
+                    (Change::Apply(patch), _, UpdateKind::Object) => {
+                        self.create_by_apply(kind, cx, patch, options).await
+                    }
                     _ => Err(ApiError::not_found(&kind.gvr, &cx.name)),
                 };
                 match (created, &change) {
@@ -146,7 +150,9 @@ impl Registry {
         let uid = body.object.uid();
         if !uid.is_empty() {
             let why = match owned {
-                Some(_) => format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found"),
+                Some(_) => {
+                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found")
+                }
                 None => format!("Precondition failed: UID in precondition: {uid}, UID in object meta: "),
             };
             return Err(ApiError::conflict(&kind.gvr, &cx.name, why));

@@ -69,7 +69,7 @@ fn patch_error(error: PatchError) -> ApiError {
     match error {
         PatchError::Malformed(_) => ApiError::bad_request(error.to_string()),
         PatchError::TooMany(_) => ApiError::request_too_large(error.to_string()),
-        PatchError::DoesNotFit(_) => {
+        PatchError::TestFailed(_) | PatchError::DoesNotFit(_) => {
             // Upstream answers 422 with reason Invalid and no causes.
             let mut status = ApiError::bad_request(format!(
                 "the server rejected our request due to an error in our request: {error}"
