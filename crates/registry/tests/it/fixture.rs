@@ -45,7 +45,11 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        let store = Store::open(engine::memory::Memory::new(), StoreOptions::default()).unwrap();
+        Self::with(StoreOptions::default())
+    }
+
+    pub(crate) fn with(options: StoreOptions) -> Self {
+        let store = Store::open(engine::memory::Memory::new(), options).unwrap();
         let gadgets =
             Plain::new(Info::namespaced("example.com", "v1", "Gadget", "gadgets")).with_status().with_generation();
         let registry =

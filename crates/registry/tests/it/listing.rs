@@ -1,6 +1,8 @@
 //! List: selectors, pages, versions.
 
+use registry::pipeline::WatchItem;
 use serde_json::{Value, json};
+use store::{HistoryLimits, StoreOptions};
 
 use crate::fixture::{Fixture, map};
 
@@ -73,4 +75,36 @@ async fn versions_mean_what_upstream_says() {
     let (code, message) = fixture.list_error("resourceVersion: 99999&resourceVersionMatch: NotOlderThan");
     assert_eq!(code, 504);
     assert!(message.starts_with("Timeout: Too large resource version: 99999, current: "), "{message}");
+}
+
+#[tokio::test]
+async fn who_comes_back_too_late_is_told_how_to_go_on() {
+    let history = HistoryLimits { events: 2, ..HistoryLimits::default() };
+    let fixture = Fixture::with(StoreOptions { history, ..StoreOptions::default() });
+    for name in ["a", "b", "c"] {
+        fixture.create(map(name)).await.unwrap();
+    }
+    let (names, token, _) = fixture.names("limit: 1");
+    assert_eq!(names, ["a"]);
+    let (selection, options) = fixture.selection("watch: true&resourceVersion: 1");
+    let mut late = fixture.registry.watch(&fixture.maps, "default", selection, &options).unwrap();
+    for name in ["bb", "d", "e"] {
+        fixture.create(map(name)).await.unwrap();
+    }
+    let (selection, options) = fixture.selection(&format!("limit: 1&continue: {token}"));
+    let expired = fixture.registry.list(&fixture.maps, "default", &selection, &options).err().unwrap();
+    assert_eq!((expired.code, expired.reason.as_str()), (410, "Expired"));
+    assert!(expired.message.starts_with("The provided continue parameter is too old to display a consistent list result."));
+    // The other token goes on with what is there now, and is of one version from then on.
+    let other = expired.continue_token.unwrap();
+    let (names, next, _) = fixture.names(&format!("limit: 2&continue: {other}"));
+    assert_eq!(names, ["b", "bb"]);
+    fixture.create(map("cc")).await.unwrap();
+    assert_eq!(fixture.names(&format!("limit: 9&continue: {next}")).0, ["c", "d", "e"]);
+
+    let Some(WatchItem::Error(error)) = late.next().await else { panic!("no error") };
+    assert_eq!((error.code, error.reason.as_str()), (410, "Expired"));
+    assert!(error.message.starts_with("too old resource version: 1 ("), "{}", error.message);
+    let exact = fixture.list_error("resourceVersion: 1&resourceVersionMatch: Exact");
+    assert_eq!(exact, (410, "The resourceVersion for the provided list is too old.".to_owned()));
 }
