@@ -7,6 +7,7 @@ mod discovery;
 mod encodings;
 mod http;
 mod identity;
+mod kinds;
 mod objects;
 mod operations;
 mod outside;
