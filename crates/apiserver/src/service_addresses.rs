@@ -250,7 +250,7 @@ async fn write(registry: &Registry, address: IpAddr, parent: &Parent) -> Result<
         "metadata": {"name": name, "labels": {
             "ipaddress.kubernetes.io/ip-family": family, "ipaddress.kubernetes.io/managed-by": MANAGED_BY,
         }},
-        "spec": {"parentRef": {"group": "", "resource": "services", "namespace": parent.0, "name": parent.1}},
+        "spec": {"parentRef": {"resource": "services", "namespace": parent.0, "name": parent.1}},
     });
     let kind = kind_of(registry, "ipaddresses")?;
     let cx = context(registry, Verb::Create, "");
