@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use api::{
     Quantity,
     core::v1::{Container, LimitRange, LimitRangeItem, PersistentVolumeClaim, Pod, PodSpec},
+    requests::{Side, of_spec},
 };
 use apimachinery::ApiError;
 use futures::future::{BoxFuture, FutureExt as _, ready};
@@ -124,25 +125,10 @@ fn check_pod(spec: &PodSpec, item: &LimitRangeItem, errors: &mut Vec<String>) {
             }
         }
         "Pod" => {
-            let total = |pick: fn(&(Amounts, Amounts)) -> &Amounts| {
-                let mut sum = Amounts::new();
-                for container in &spec.containers {
-                    for (key, quantity) in pick(&amounts(container)) {
-                        let entry = sum.entry(key.clone()).or_insert_with(|| Quantity("0".to_owned()));
-                        *entry = Quantity(parse(entry).plus(&parse(quantity)).to_string());
-                    }
-                }
-                for container in spec.init_containers.iter().flatten() {
-                    for (key, quantity) in pick(&amounts(container)) {
-                        let entry = sum.entry(key.clone()).or_insert_with(|| Quantity("0".to_owned()));
-                        if parse(quantity) > parse(entry) {
-                            *entry = quantity.clone();
-                        }
-                    }
-                }
-                sum
-            };
-            check_bounds(item, &total(|pair| &pair.0), &total(|pair| &pair.1), "Pod", errors);
+            // What running the pod costs beside its containers is not its author's.
+            let spec = PodSpec { overhead: None, ..spec.clone() };
+            let total = |side| api::quota::texts(&of_spec(&spec, side));
+            check_bounds(item, &total(Side::Requests), &total(Side::Limits), "Pod", errors);
         }
         _ => {}
     }
