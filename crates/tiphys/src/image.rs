@@ -61,8 +61,8 @@ enum Verb {
     },
     /// Build an image from Debian packages
     Pack {
-        /// Which one
-        recipe: Recipe,
+        /// `busybox`, `nginx`, `echo`, or a file that says what goes into the image (YAML or JSON)
+        recipe: String,
         /// The archive to write
         #[arg(short, long)]
         output: PathBuf,
@@ -84,20 +84,35 @@ impl Recipe {
             Self::Nginx => images::pack::nginx(),
             Self::Echo => images::pack::echo(),
         };
-        let cache = std::env::temp_dir().join("tiphys-packages");
-        std::fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
-        let packed = images::pack::pack(&recipe, &cache)?;
-        if let Some(directory) = output.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            std::fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
-        }
-        std::fs::write(output, packed.archive).with_context(|| format!("write {}", output.display()))
+        write_archive(&recipe, output)
     }
+}
+
+fn read_recipe(path: &str) -> anyhow::Result<images::pack::Recipe> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{path:?} is neither busybox, nginx, echo nor a file with a recipe"))?;
+    serde_saphyr::from_str(&text).with_context(|| format!("read the recipe {path}"))
+}
+
+fn write_archive(recipe: &images::pack::Recipe, output: &std::path::Path) -> anyhow::Result<()> {
+    let cache = std::env::temp_dir().join("tiphys-packages");
+    std::fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
+    let packed = images::pack::pack(recipe, &cache)?;
+    if let Some(directory) = output.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+    }
+    std::fs::write(output, packed.archive).with_context(|| format!("write {}", output.display()))
 }
 
 pub(crate) fn main(arguments: Arguments) -> anyhow::Result<()> {
     let layout = Layout::new(&arguments.data_dir)?;
     let commands = match arguments.verb {
-        Verb::Pack { recipe, output } => return recipe.pack(&output),
+        Verb::Pack { recipe, output } => {
+            return match Recipe::from_str(&recipe, false) {
+                Ok(known) => known.pack(&output),
+                Err(_) => write_archive(&read_recipe(&recipe)?, &output),
+            };
+        }
         Verb::Import { archives, tags } => archives
             .iter()
             .map(|path| Ok(Command::Import { path: std::path::absolute(path)?, names: tags.clone() }))

@@ -32,6 +32,20 @@ pub(super) fn fetch(packages: &[String], cache: &Path) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
+/// `packages` and all that they depend on, in the order of their names.
+pub(super) fn with_dependencies(packages: &[String]) -> Result<Vec<String>> {
+    let without = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
+    let without = without.map(|relation| format!("--no-{relation}"));
+    let output = run(Command::new("apt-cache").args(["depends", "--recurse"]).args(without).args(packages))?;
+    // A package stands at the beginning of a line, one that only others provide in angle brackets.
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut names: Vec<String> =
+        text.lines().filter(|line| !line.starts_with([' ', '<', '|'])).map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
 /// Adds the files of one package to `tree`.
 pub(super) fn read(package: &Path, tree: &mut Tree) -> Result<()> {
     let failed = |e: std::io::Error| Error::Pack(format!("dpkg-deb: {e}"));

@@ -2,18 +2,23 @@
 //!
 //! A [`Recipe`] names packages and what to keep of them; programs bring the shared libraries they need along, found by
 //! reading their ELF headers. The same packages give the same bytes. Packages come from `apt-get download` into a
-//! cache directory and are read with `dpkg-deb`, so this works on Debian and its relatives.
+//! cache directory and are read with `dpkg-deb`, so this works on Debian and its relatives. Recipes are written in Rust
+//! for the images of this project, or read from a file (camelCase fields; `scripts/upstream-e2e/` has some).
 
 mod debian;
 mod elf;
 mod recipes;
 mod tree;
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::{Cursor, Write};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use serde::Deserialize;
 
 pub use recipes::{busybox, echo, nginx};
 use tree::Tree;
@@ -26,18 +31,24 @@ use crate::store::Descriptor;
 use crate::{Digest, Error, Reference, Result};
 
 /// What goes into an image.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Recipe {
     /// Names the image gets.
     pub names: Vec<String>,
     /// Debian packages, with those that bring the shared libraries.
     pub packages: Vec<String>,
+    /// Whether packages that these depend on are looked at, too.
+    pub dependencies: bool,
     /// Programs to keep, with the libraries they need.
     pub programs: Vec<String>,
     /// Further paths to keep, with all below them.
     pub keep: Vec<String>,
     /// Programs of this project to add: where they go, and their bytes.
+    #[serde(skip)]
     pub own_programs: Vec<(String, &'static [u8])>,
+    /// Files of this machine to add: where they go, and where they are; what may be run stays so.
+    pub copy: BTreeMap<String, PathBuf>,
     /// Directories to make: path, mode, owner.
     pub directories: Vec<(String, u32, u32)>,
     /// Files to write: path, mode, content.
@@ -58,7 +69,11 @@ pub struct Packed {
 /// Builds the image of `recipe`; downloaded packages are kept in `cache`.
 pub fn pack(recipe: &Recipe, cache: &Path) -> Result<Packed> {
     let mut source = Tree::default();
-    for package in debian::fetch(&recipe.packages, cache)? {
+    let packages = match recipe.dependencies {
+        true => debian::with_dependencies(&recipe.packages)?,
+        false => recipe.packages.clone(),
+    };
+    for package in debian::fetch(&packages, cache)? {
         debian::read(&package, &mut source)?;
     }
     let mut image = Tree::default();
@@ -80,6 +95,11 @@ pub fn pack(recipe: &Recipe, cache: &Path) -> Result<Packed> {
                 image.add_link(&path, "/bin/busybox");
             }
         }
+    }
+    for (path, file) in &recipe.copy {
+        let bytes = fs::read(file).map_err(Error::io("read", file))?;
+        let mode = fs::metadata(file).map_err(Error::io("stat", file))?.permissions().mode() & 0o7777;
+        image.add_file(path, mode, bytes);
     }
     for (path, mode, owner) in &recipe.directories {
         image.add_directory(path, *mode, *owner);

@@ -1,7 +1,8 @@
 //! Images packed from Debian packages can be imported, exported and imported again.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use images::{Store, pack};
@@ -42,6 +43,38 @@ fn nginx_is_packed_the_same_every_time_and_survives_export() {
     assert_eq!(again[0].id, image.id);
     assert_eq!(again[0].names, image.names);
     assert_eq!(again[0].manifest, image.manifest);
+}
+
+#[test]
+fn a_recipe_can_be_read_and_brings_programs_with_their_libraries_and_files_of_the_machine() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let mine = directory.path().join("mine");
+    std::fs::write(&mine, "#!/bin/sh\n").expect("write");
+    std::fs::set_permissions(&mine, Permissions::from_mode(0o4755)).expect("chmod");
+    let recipe = serde_json::json!({
+        "names": ["example.test/tools:1"],
+        "packages": ["bash"],
+        "dependencies": true,
+        "programs": ["/bin/bash"],
+        "copy": {"/usr/local/bin/mine": mine},
+        "config": {"Entrypoint": ["/bin/bash"]},
+    });
+    let recipe: pack::Recipe = serde_json::from_value(recipe).expect("a recipe");
+    let packed = pack::pack(&recipe, &cache()).expect("pack");
+    let store = Store::open(directory.path().join("store")).expect("open store");
+    let image = store.import_stream(packed.archive.as_slice(), &[]).expect("import").remove(0);
+    assert_eq!(
+        (&image.names[..], &image.config.entrypoint[..]),
+        (&["example.test/tools:1".to_owned()][..], &["/bin/bash".to_owned()][..])
+    );
+    let root = store.lower_directories(&image).remove(0);
+    let mode = std::fs::metadata(root.join("usr/local/bin/mine")).expect("copied").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o4755);
+    let output = std::process::Command::new("chroot").arg(&root).args(["/bin/bash", "-c", "echo $((6 * 7))"]).output();
+    assert_eq!(output.expect("run bash").stdout, b"42\n", "a library is missing");
+
+    let unknown = serde_json::json!({"names": [], "package": ["bash"]});
+    assert!(serde_json::from_value::<pack::Recipe>(unknown).is_err(), "a misspelt field was ignored");
 }
 
 #[test]
