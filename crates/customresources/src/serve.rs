@@ -2,7 +2,11 @@
 //!
 //! Upstream: the `crdHandler`'s event handlers and the finalizer controller.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use apimachinery::ApiError;
 use registry::{
@@ -28,7 +32,7 @@ use crate::{
 
 const GROUP: &str = "apiextensions.k8s.io";
 const PLURAL: &str = "customresourcedefinitions";
-/// How long a refused deletion is left alone.
+/// How long what was refused is left alone.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// Serves every stored definition, then goes on to follow them until the supervisor ends it.
@@ -43,6 +47,7 @@ pub async fn start(registry: &Registry, webhooks: Arc<dyn Webhooks>, supervisor:
         supervisor: supervisor.clone(),
         served: HashMap::new(),
         emptying: HashMap::new(),
+        failed: BTreeSet::new(),
     };
     let table = registry.store().resource(&format!("{PLURAL}.{GROUP}"));
     let snapshot = table.snapshot();
@@ -52,7 +57,19 @@ pub async fn start(registry: &Registry, webhooks: Arc<dyn Webhooks>, supervisor:
     }
     supervisor.spawn("custom resource definitions", async move {
         loop {
-            match watch.next().await {
+            let next = match server.failed.is_empty() {
+                true => watch.next().await,
+                false => match tokio::time::timeout(TRY_AGAIN, watch.next()).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        for name in std::mem::take(&mut server.failed) {
+                            server.sync(&name).await;
+                        }
+                        continue;
+                    }
+                },
+            };
+            match next {
                 Ok(event) => {
                     let name = event.key().name().to_owned();
                     if event.kind() == EventKind::Deleted {
@@ -89,6 +106,8 @@ struct Server {
     served: HashMap<String, Arc<Definition>>,
     /// Definitions whose objects are being deleted, by name; told to go on by whoever changes them.
     emptying: HashMap<String, String>,
+    /// Definitions whose status could not be written; tried again after a while.
+    failed: BTreeSet<String>,
 }
 
 impl Server {
@@ -223,12 +242,17 @@ impl Server {
         self.supervisor.spawn("custom resource cleanup", cleaner.run());
     }
 
-    async fn write_status(&self, definition: &DynamicObject, change: &(dyn Fn(&mut DynamicObject) + Send + Sync)) {
+    async fn write_status(&mut self, definition: &DynamicObject, change: &(dyn Fn(&mut DynamicObject) + Send + Sync)) {
         let name = definition.metadata.name.as_deref().unwrap_or_default();
         let version = definition.metadata.resource_version.clone();
-        if let Err(error) = write_status(&self.registry, &self.kind, name, version, change).await {
+        match write_status(&self.registry, &self.kind, name, version, change).await {
+            Ok(()) => {}
             // Whoever changed it meanwhile makes an event, and the next look sees that.
-            tracing::debug!(%error, definition = %name, "status of a definition is not written");
+            Err(error) if error.is("Conflict") || error.is("NotFound") => {}
+            Err(error) => {
+                tracing::warn!(%error, definition = %name, "status of a definition is not written");
+                self.failed.insert(name.to_owned());
+            }
         }
     }
 }

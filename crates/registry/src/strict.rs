@@ -125,7 +125,11 @@ pub(crate) fn check_type(gvk: &Gvk, node: &schema::Node<'_>) -> Result<(), ApiEr
 /// Strategic merge by the kind's merge keys.
 pub(crate) fn strategic_merge(gvk: &Gvk, value: Value, patch: Value) -> Result<Value, ApiError> {
     let Some(kind) = builtin().kind(&gvk.group, &gvk.version, &gvk.kind) else {
-        return Err(ApiError::unsupported_media_type(&["application/json-patch+json", "application/merge-patch+json"]));
+        return Err(ApiError::unsupported_media_type(&[
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/apply-patch+yaml",
+        ]));
     };
     schema::patch::strategic(kind, value, patch).map_err(|error| {
         let mut status = ApiError::bad_request(error.to_string());

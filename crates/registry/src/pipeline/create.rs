@@ -105,7 +105,7 @@ impl Registry {
         let reservation = resource.reserve(cx, object, None)?;
         metadata::ensure_namespace(object.metadata_mut(), info, &cx.namespace)?;
         resource.prepare_for_create(cx, object);
-        let mut errors = metadata::validate(object.metadata(), info, resource.name_rule());
+        let mut errors = metadata::validate(object.metadata(), info, resource.name_rule(), resource.custom().is_some());
         errors.append(resource.validate(cx, object));
         let name = object.name().to_owned();
         if !errors.is_empty() {

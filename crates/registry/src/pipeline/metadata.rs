@@ -73,7 +73,8 @@ pub(super) fn drop_repeated_owners(metadata: &mut ObjectMeta, cx: &RequestCx, wa
     }
 }
 
-pub(super) fn validate(metadata: &ObjectMeta, info: &Info, rule: NameRule) -> ErrorList {
+/// `custom`: of kinds made at run time, whose finalizers may be called as their authors like.
+pub(super) fn validate(metadata: &ObjectMeta, info: &Info, rule: NameRule, custom: bool) -> ErrorList {
     let path = Path::new("metadata");
     let mut errors = ErrorList::new();
     let check = match rule {
@@ -109,11 +110,11 @@ pub(super) fn validate(metadata: &ObjectMeta, info: &Info, rule: NameRule) -> Er
         errors.push(Error::invalid(&path.child("generation"), generation, "must be greater than or equal to 0"));
     }
     validate_common(metadata, &path, &mut errors);
-    errors.append(validate_finalizers(metadata, &path));
+    errors.append(validate_finalizers(metadata, &path, custom));
     errors
 }
 
-pub(super) fn validate_update(new: &ObjectMeta, old: &ObjectMeta) -> ErrorList {
+pub(super) fn validate_update(new: &ObjectMeta, old: &ObjectMeta, custom: bool) -> ErrorList {
     let path = Path::new("metadata");
     let mut errors = ErrorList::new();
     if old.deletion_timestamp.is_some() {
@@ -159,7 +160,7 @@ pub(super) fn validate_update(new: &ObjectMeta, old: &ObjectMeta) -> ErrorList {
         new.deletion_grace_period_seconds.into(),
     );
     validate_common(new, &path, &mut errors);
-    errors.append(validate_finalizers(new, &path));
+    errors.append(validate_finalizers(new, &path, custom));
     errors
 }
 
@@ -209,7 +210,7 @@ fn validate_owner_references(references: &[OwnerReference], path: &Path) -> Erro
     errors
 }
 
-fn validate_finalizers(metadata: &ObjectMeta, path: &Path) -> ErrorList {
+fn validate_finalizers(metadata: &ObjectMeta, path: &Path, custom: bool) -> ErrorList {
     let path = path.child("finalizers");
     let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
     let mut errors = ErrorList::new();
@@ -218,7 +219,7 @@ fn validate_finalizers(metadata: &ObjectMeta, path: &Path) -> ErrorList {
             errors.push(Error::invalid(&path, finalizer.as_str(), message));
         }
         let bare = [ORPHAN, FOREGROUND, "kubernetes"].contains(&finalizer.as_str());
-        if !finalizer.contains('/') && !bare {
+        if !finalizer.contains('/') && !bare && !custom {
             errors.push(Error::invalid(
                 &path,
                 finalizer.as_str(),

@@ -248,7 +248,7 @@ impl Registry {
         new.metadata_mut().self_link = None;
         resource.prepare_for_update(update, cx, new, old);
         carry_system_fields(new, old);
-        let mut errors = metadata::validate_update(new.metadata(), old.metadata());
+        let mut errors = metadata::validate_update(new.metadata(), old.metadata(), resource.custom().is_some());
         errors.append(resource.validate_update(update, cx, new, old));
         if !errors.is_empty() {
             return Err(kind.invalid(&cx.name, &errors));
