@@ -36,6 +36,7 @@ mod statefulset;
 mod taint_eviction;
 mod ttl_after_finished;
 mod validating_admission_policy_status;
+mod volume_protection;
 
 pub use context::{ClientFactory, Context, Options};
 pub use entry::{Entry, Rule, Watch, run};
@@ -61,6 +62,9 @@ pub static CONTROLLERS: &[Entry] = &[
     disruption::ENTRY,
     resourcequota::ENTRY,
     servicecidr::ENTRY,
+    volume_protection::CLAIMS,
+    volume_protection::VOLUMES,
+    volume_protection::CLASSES,
     ttl_after_finished::ENTRY,
     clusterrole_aggregation::ENTRY,
     validating_admission_policy_status::ENTRY,
