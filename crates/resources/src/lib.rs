@@ -12,6 +12,7 @@ mod optional;
 
 pub mod admissionregistration;
 pub mod apiextensions;
+pub mod apiregistration;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
@@ -69,6 +70,7 @@ pub fn all(options: &Options) -> Vec<Arc<dyn Resource>> {
         Arc::new(core::Secrets),
         Arc::new(core::ServiceAccounts),
         Arc::new(core::Services::new(options.service_ranges.clone())),
+        Arc::new(apiregistration::APIServices),
         Arc::new(apps::ControllerRevisions),
         Arc::new(apps::DaemonSets),
         Arc::new(apps::Deployments),

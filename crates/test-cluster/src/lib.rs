@@ -18,7 +18,7 @@ use engine::{log::LogFactory, memory::Memory};
 use kube::config::{KubeConfigOptions, Kubeconfig as KubeKubeconfig};
 use outbound::Outbound;
 use pki::{Authority, CertificateSpec, ClientAuthorities, Kubeconfig, ServingIdentity};
-use registry::{Registry, UserInfo, auth::TokenIssuer as _};
+use registry::{Registry, UserInfo, auth::{Authorizer, TokenIssuer as _}};
 use store::{Store, StoreOptions};
 use supervisor::Supervisor;
 use tempfile::TempDir;
@@ -71,7 +71,7 @@ impl TestCluster {
             Store::open(Memory::new(), StoreOptions::default())?
         };
         let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
-        let authorizer = Arc::new(Union::new(vec![nodes.clone(), rbac.clone()]));
+        let authorizer: Arc<dyn Authorizer> = Arc::new(Union::new(vec![nodes.clone(), rbac.clone()]));
         let mut builder = Registry::builder(store.clone())
             .resources(apiserver::kinds::all(&resources::Options::default()))
             .admission(Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone())));

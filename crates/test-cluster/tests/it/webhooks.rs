@@ -381,3 +381,28 @@ async fn a_service_is_called_at_its_endpoint() {
     assert_eq!(answer.status, 201, "{}", answer.message());
     assert_eq!(world.create_map("m", json!({})).await.status, 418);
 }
+
+#[tokio::test]
+async fn conditions_decide_who_is_asked() {
+    let world = world().await;
+    let mut hook = world.hook("deny", "/deny", json!([rule(&["CREATE"], "", "v1", "configmaps")]));
+    let condition = |name: &str, expression: &str| json!({"name": name, "expression": expression});
+    hook["matchConditions"] = json!([
+        condition("named", "object.metadata.name.startsWith('x')"),
+        condition("may", "authorizer.group('').resource('secrets').namespace('default').check('get').allowed()"),
+        condition("own", "request.userInfo.username == 'admin' && request.operation == 'CREATE' && oldObject == null"),
+    ]);
+    world.configure(VALIDATING, "a", json!([hook])).await;
+    assert_eq!(world.create_map("m", json!({})).await.status, 201);
+    assert_eq!(world.create_map("x", json!({})).await.status, 418);
+    hook["matchConditions"] = json!([condition("broken", "object.data.missing == 'a'")]);
+    let patch = |hook: &Value| json!({"webhooks": [hook]}).to_string();
+    let merge = ("content-type", "application/merge-patch+json");
+    assert_eq!(world.client.send("PATCH", &format!("{VALIDATING}/a"), &[merge], patch(&hook)).await.status, 200);
+    let answer = world.create_map("y", json!({"a": "b"})).await;
+    let expected = "configmaps \"y\" is forbidden: expression 'object.data.missing == 'a'' resulted in error: no such key: missing";
+    assert_eq!((answer.status.as_u16(), answer.message()), (403, expected.to_owned()));
+    hook["failurePolicy"] = "Ignore".into();
+    assert_eq!(world.client.send("PATCH", &format!("{VALIDATING}/a"), &[merge], patch(&hook)).await.status, 200);
+    assert_eq!(world.create_map("y", json!({"a": "b"})).await.status, 201);
+}
