@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use registry::audit::AuditTrail;
 
 use crate::{
+    aggregator,
     audit::{Arrival, Record},
     body::{Body, RequestBody},
     compress, filters,
@@ -191,7 +192,9 @@ impl ApiServer {
 
         let call = Call::new(info, query, user, parts, trail, Arc::clone(&passing.seats), body);
         let answering = async {
-            if call.info.is_resource {
+            if let Some(remote) = self.inner.aggregator.route(&call.info.path) {
+                aggregator::proxy::serve(self, call, &remote).await
+            } else if call.info.is_resource {
                 handlers::resource(self.clone(), call).await
             } else {
                 handlers::non_resource(self, call).await

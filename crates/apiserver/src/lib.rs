@@ -5,6 +5,7 @@
 //! Upstream counterpart: `k8s.io/apiserver/pkg/server`, `pkg/endpoints` and `pkg/kubeapiserver`.
 
 mod actions;
+pub mod aggregator;
 mod audit;
 mod batch;
 mod body;

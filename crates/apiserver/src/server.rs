@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 use apimachinery::ApiError;
 
 use crate::{
-    audit::Auditor, body::RequestBody, chain::Held, connect::NodeDialer, discovery::Discovery, flow::Flow,
+    aggregator::{Aggregation, Aggregator},
+    audit::Auditor, body::RequestBody, chain::Held, connect::{NodeDialer, Services}, discovery::Discovery, flow::Flow,
     handlers::pace::Pace, metrics::Metrics, openapi::OpenApi, options::ServerOptions, others::OtherServers,
     request_info::RequestInfo, trace::Tracer,
 };
@@ -39,6 +40,11 @@ pub(crate) struct Inner {
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) actions: HashMap<(String, String, String), Arc<dyn Action>>,
     pub(crate) dialer: Option<Arc<dyn NodeDialer>>,
+    /// Where Services lead.
+    pub(crate) services: Services,
+    /// For pods and Services behind the proxy: anywhere but the server's own addresses.
+    pub(crate) proxy: outbound::Client,
+    pub(crate) aggregator: Aggregator,
     pub(crate) paths: HashMap<String, Arc<dyn PathHandler>>,
     pub(crate) metrics: Metrics,
     pub(crate) discovery: Discovery,
@@ -99,6 +105,7 @@ pub struct ApiServerBuilder {
     token_issuer: Option<Arc<dyn TokenIssuer>>,
     actions: HashMap<(String, String, String), Arc<dyn Action>>,
     dialer: Option<Arc<dyn NodeDialer>>,
+    aggregation: Option<Aggregation>,
     paths: HashMap<String, Arc<dyn PathHandler>>,
     supervisor: Supervisor,
     options: ServerOptions,
@@ -143,6 +150,13 @@ impl ApiServerBuilder {
     #[must_use]
     pub fn node_dialer(mut self, dialer: Arc<dyn NodeDialer>) -> Self {
         self.dialer = Some(dialer);
+        self
+    }
+
+    /// How extension servers are called, and as whom. Without it, API services that name one stay unavailable.
+    #[must_use]
+    pub fn aggregation(mut self, aggregation: Aggregation) -> Self {
+        self.aggregation = Some(aggregation);
         self
     }
 
@@ -199,6 +213,8 @@ impl ApiServerBuilder {
             flow.follow(&self.registry);
             flow
         });
+        let services = Services::new(self.registry.store());
+        let aggregator = Aggregator::new(self.registry.store(), self.aggregation);
         Ok(ApiServer {
             inner: Arc::new(Inner {
                 registry: self.registry,
@@ -206,6 +222,9 @@ impl ApiServerBuilder {
                 authorizer: self.authorizer,
                 actions: self.actions,
                 dialer: self.dialer,
+                services,
+                proxy: proxy_client()?,
+                aggregator,
                 paths: self.paths,
                 metrics: Metrics::default(),
                 discovery: Discovery::default(),
@@ -228,6 +247,16 @@ impl ApiServerBuilder {
             }),
         })
     }
+}
+
+/// For pods and Services, whose certificates nobody has promised anything about.
+fn proxy_client() -> Result<outbound::Client, ApiError> {
+    let settings = outbound::Settings {
+        trust: outbound::Trust::Anybody,
+        rule: outbound::AddressRule::Proxyable,
+        ..outbound::Settings::default()
+    };
+    outbound::Client::anywhere(settings).map_err(ApiError::internal)
 }
 
 // === impl Peer ===
@@ -260,6 +289,7 @@ impl ApiServer {
             token_issuer: None,
             actions: HashMap::new(),
             dialer: None,
+            aggregation: None,
             paths: HashMap::new(),
             supervisor: supervisor.clone(),
             options: ServerOptions::default(),

@@ -54,6 +54,8 @@ pub(crate) enum Base {
         reference: ServiceReference,
         resolver: Arc<dyn ResolveService>,
     },
+    /// Wherever the request's own URI says.
+    Anywhere,
 }
 
 /// What a client is made from.
@@ -120,6 +122,7 @@ impl Client {
                 let ServiceReference { port, path, .. } = reference;
                 format!("https://{}:{port}{path}{question}{query}", reference.server_name())
             }
+            Base::Anywhere => String::new(),
         }
     }
 
@@ -171,8 +174,9 @@ impl Client {
 
     async fn call(&self, mut request: Request<Body>, query: &str, url: &str) -> Result<Response<Incoming>, CallError> {
         let path = match &self.inner.base {
-            Base::Url { path, .. } => path,
+            Base::Url { path, .. } => path.as_str(),
             Base::Service { reference, .. } => &reference.path,
+            Base::Anywhere => "/",
         };
         let path = if path.is_empty() { "/" } else { path };
         let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
@@ -181,13 +185,14 @@ impl Client {
         self.send(request).await
     }
 
-    /// Sends any request; its URI is a path and query below nothing: the client's own path is not put before it.
+    /// Sends any request; its URI is a path and query below nothing: the client's own path is not put before it. Of a
+    /// client for anywhere ([`Client::anywhere`]) it is absolute.
     /// The answer's body is a stream; upgrades go over a connection of their own and are taken from the answer.
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, CallError> {
         let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let method = request.method().clone();
         let (scheme, authority, host) =
-            self.inner.place().map_err(|why| CallError::transport(&method, &self.shown(&path), why))?;
+            self.inner.place(request.uri()).map_err(|why| CallError::transport(&method, &self.shown(&path), why))?;
         let failed = |why: &dyn std::fmt::Display| CallError::transport(&method, &self.shown(&path), why);
         *request.uri_mut() = Uri::builder()
             .scheme(scheme)
@@ -207,14 +212,19 @@ impl Client {
         match &self.inner.base {
             Base::Url { scheme, authority, .. } => format!("{scheme}://{authority}{path}"),
             Base::Service { reference, .. } => format!("https://{}:{}{path}", reference.server_name(), reference.port),
+            Base::Anywhere => path.to_string(),
         }
     }
 }
 
 impl Inner {
     /// Scheme, what is dialled, and the Host header.
-    fn place(&self) -> Result<(http::uri::Scheme, http::uri::Authority, String), String> {
+    fn place(&self, uri: &Uri) -> Result<(http::uri::Scheme, http::uri::Authority, String), String> {
         match &self.base {
+            Base::Anywhere => match (uri.scheme(), uri.authority()) {
+                (Some(scheme), Some(authority)) => Ok((scheme.clone(), authority.clone(), authority.to_string())),
+                _ => Err("the URL has no scheme or host".to_owned()),
+            },
             Base::Url { scheme, authority, .. } => Ok((scheme.clone(), authority.clone(), authority.to_string())),
             Base::Service { reference, resolver } => {
                 let place = resolver

@@ -41,6 +41,15 @@ impl CallError {
         }
     }
 
+    /// Why, without method and URL: what upstream's proxies tell.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Transport { why, .. } => why.clone(),
+            Self::Timeout { .. } => "context deadline exceeded".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
     pub(crate) fn transport(method: &http::Method, url: &str, why: impl fmt::Display) -> Self {
         Self::Transport { method: spelled(method), url: url.to_owned(), why: why.to_string() }
     }

@@ -131,6 +131,18 @@ impl Client {
         url_client(&parse(url)?, settings)
     }
 
+    /// A client for whatever the URIs of its requests say, within the rule of its settings.
+    pub fn anywhere(settings: Settings) -> Result<Self, CallError> {
+        Self::new(Parts {
+            base: Base::Anywhere,
+            trust: settings.trust,
+            server_name: settings.server_name,
+            protocols: settings.protocols,
+            rule: settings.rule,
+            credentials: settings.credentials,
+        })
+    }
+
     /// A client for the server of a kubeconfig.
     pub fn for_cluster(cluster: &Cluster, credentials: Credentials) -> Result<Self, CallError> {
         let trust = if cluster.insecure_skip_tls_verify { Trust::Anybody } else { Trust::bundle(&cluster.authority) };

@@ -18,7 +18,10 @@ use engine::{log::LogFactory, memory::Memory};
 use kube::config::{KubeConfigOptions, Kubeconfig as KubeKubeconfig};
 use outbound::Outbound;
 use pki::{Authority, CertificateSpec, ClientAuthorities, Kubeconfig, ServingIdentity};
-use registry::{Registry, UserInfo, auth::{Authorizer, TokenIssuer as _}};
+use registry::{
+    Registry, UserInfo,
+    auth::{Authorizer, TokenIssuer as _},
+};
 use store::{Store, StoreOptions};
 use supervisor::Supervisor;
 use tempfile::TempDir;

@@ -6,7 +6,9 @@
 mod dial;
 mod forward;
 mod options;
+pub(crate) mod relay;
 mod resolve;
+mod rewrite;
 mod target;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use registry::{
 };
 
 pub use dial::{NodeAddress, NodeDialer, NodeStream, TlsDialer};
+use relay::Redirects;
 pub use resolve::Services;
 
 use crate::{
@@ -51,11 +54,7 @@ pub(crate) async fn serve(
     match (kind.gvr.resource.as_str(), subresource.name) {
         ("pods", "proxy") => target::pod(server, call).await,
         ("services", "proxy") => target::service(server, call).await,
-        ("nodes", "proxy") => {
-            let path = format!("/{}", call.info.rest);
-            let node = call.info.name.clone();
-            to_node(server, call, &node, &path, String::new()).await
-        }
+        ("nodes", "proxy") => node_proxy(server, call).await,
         ("pods", name) => to_pod(server, call, name).await,
         _ => Err(ApiError::path_not_found()),
     }
@@ -92,7 +91,7 @@ async fn to_pod(server: &ApiServer, call: Call, what: &str) -> Result<Answer, Ap
         "exec" | "attach" => (format!("/{what}/{namespace}/{name}/{container}"), stream_query(&call, what)?),
         _ => return Err(ApiError::path_not_found()),
     };
-    let answer = to_node(server, call, &node, &path, query).await?;
+    let answer = to_node(server, call, &node, &path, &query).await?;
     if what == "log" { explain(answer, pod.metadata.name.as_deref().unwrap_or_default()).await } else { Ok(answer) }
 }
 
@@ -113,18 +112,47 @@ async fn explain(answer: Answer, pod: &str) -> Result<Answer, ApiError> {
     })
 }
 
-async fn to_node(server: &ApiServer, call: Call, node: &str, path: &str, query: String) -> Result<Answer, ApiError> {
+/// Any path of a kubelet, or of another server on a node's address. Upstream: `node.ResourceLocation`.
+async fn node_proxy(server: &ApiServer, call: Call) -> Result<Answer, ApiError> {
+    let target = target::Target::parse(&call.info.name, "node")?;
+    let (scheme, port) = (target.scheme.to_owned(), target.port.to_owned());
+    let address = target::node_address(server, target.name)?;
+    if !port.is_empty() && port != address.port.to_string() {
+        return target::dial(server, call, &scheme, address.host, &port).await;
+    }
+    let path = target::backend_path(&call);
+    if let Some(redirect) = relay::root_redirect(&call, &path) {
+        return Ok(redirect);
+    }
+    let authority = std::net::SocketAddr::new(address.host, address.port).to_string();
+    let redirects = Redirects::Rewrite(target::rewriter(&call, &path, &authority));
+    let query = call.parts.uri.query().unwrap_or_default().to_owned();
+    let path = if path.is_empty() { "/" } else { &path };
+    reach(server, call, &address, path, &query, &redirects).await
+}
+
+async fn to_node(server: &ApiServer, call: Call, node: &str, path: &str, query: &str) -> Result<Answer, ApiError> {
     let address = target::node_address(server, node)?;
+    reach(server, call, &address, path, query, &Redirects::Reject).await
+}
+
+async fn reach(
+    server: &ApiServer,
+    call: Call,
+    address: &NodeAddress,
+    path: &str,
+    query: &str,
+    redirects: &Redirects,
+) -> Result<Answer, ApiError> {
     let Some(dialer) = &server.inner.dialer else {
         return Err(ApiError::service_unavailable("this API server does not reach nodes"));
     };
-    let stream = dialer.dial(&address).await.map_err(|error| {
-        ApiError::internal(format!("error dialing backend: dial tcp {}:{}: {error}", address.host, address.port))
-    })?;
-    let authority = format!("{}:{}", address.host, address.port);
-    let query =
-        if call.info.resource == "nodes" { call.parts.uri.query().unwrap_or_default().to_owned() } else { query };
-    forward::forward(server, call, stream, &authority, path, &query).await
+    let authority = std::net::SocketAddr::new(address.host, address.port).to_string();
+    let stream = dialer
+        .dial(address)
+        .await
+        .map_err(|error| ApiError::internal(format!("error dialing backend: dial tcp {authority}: {error}")))?;
+    forward::forward(server, call, stream, &authority, path, query, redirects).await
 }
 
 /// The container that is meant. Upstream: `pod.LogLocation`, `pod.streamLocation`.

@@ -39,6 +39,13 @@ impl Services {
         serde_json::from_slice(entry.bytes()).ok()
     }
 
+    /// Whether the Service has any endpoints listed at all.
+    pub(crate) fn has_slices(&self, namespace: &str, name: &str) -> bool {
+        let snapshot = self.slices.snapshot();
+        let mut slices = snapshot.range(namespace, None);
+        slices.any(|entry| scan::text(entry.bytes(), &SERVICE_LABEL).as_deref() == Some(name))
+    }
+
     /// A ready endpoint behind a port of the Service, of `family` if there is one, for which `is_valid` holds.
     pub(crate) fn endpoint(
         &self,
