@@ -9,23 +9,30 @@ use std::{
 };
 
 use anyhow::Context as _;
-use apiserver::{ApiServer, NodeDialer, ServerOptions, bootstrap};
+use apiserver::{
+    ApiServer, NodeDialer, ServerOptions,
+    aggregator::{self, Aggregation, RequestHeaders},
+    bootstrap,
+};
 use auth::{
     AuthenticationOptions, Authenticators, BootstrapTokens, EscalationCheck, NodeAuthorizer, Rbac,
     ServiceAccountTokens, TokenSettings, Union,
 };
 use engine::{log::LogFactory, memory::Memory};
 use kube::config::{KubeConfigOptions, Kubeconfig as KubeKubeconfig};
-use outbound::Outbound;
+use outbound::{Credentials, Identity, Outbound};
 use pki::{Authority, CertificateSpec, ClientAuthorities, Kubeconfig, ServingIdentity};
 use registry::{
     Registry, UserInfo,
-    auth::{Authorizer, TokenIssuer as _},
+    auth::TokenIssuer as _,
 };
 use store::{Store, StoreOptions};
 use supervisor::Supervisor;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+
+/// Common name of the certificate that extension servers believe.
+const PROXY_NAME: &str = "front-proxy-client";
 
 /// A running control plane without controllers. Dropping it stops it and removes its directory.
 pub struct TestCluster {
@@ -74,7 +81,7 @@ impl TestCluster {
             Store::open(Memory::new(), StoreOptions::default())?
         };
         let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
-        let authorizer: Arc<dyn Authorizer> = Arc::new(Union::new(vec![nodes.clone(), rbac.clone()]));
+        let authorizer = Arc::new(Union::new(vec![nodes.clone(), rbac.clone()]));
         let mut builder = Registry::builder(store.clone())
             .resources(apiserver::kinds::all(&resources::Options::default()))
             .admission(Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone())));
@@ -93,6 +100,7 @@ impl TestCluster {
         let registry = builder.build()?;
 
         let authority = Authority::open(directory.path(), "ca", "kubernetes-ca")?;
+        let proxy_authority = Authority::open(directory.path(), "front-proxy-ca", "front-proxy-ca")?;
         let (signing_key, _) = pki::signing_key(directory.path())?;
         let issuer = "https://kubernetes.default.svc.cluster.local";
         let settings = TokenSettings { signing_key, issuers: vec![issuer.to_owned()], ..TokenSettings::default() };
@@ -105,7 +113,8 @@ impl TestCluster {
         });
         let mut server = ApiServer::builder(registry.clone(), Arc::new(authenticators), authorizer, &supervisor)
             .token_discovery(&tokens.discovery(&format!("{issuer}/openid/v1/jwks")), &tokens.key_set())
-            .token_issuer(tokens);
+            .token_issuer(tokens)
+            .aggregation(Aggregation { outbound: outbound.clone(), credentials: front_proxy(&proxy_authority)? });
         if let Some(dialer) = options.node_dialer {
             server = server.node_dialer(dialer);
         }
@@ -131,6 +140,13 @@ impl TestCluster {
         bootstrap::keep_kubernetes_service(&registry, endpoint, &supervisor);
         apiserver::flow_control::keep(&registry, &supervisor);
         apiserver::service_addresses::keep(&registry, &supervisor);
+        let headers = RequestHeaders {
+            client_authority: authority.certificate().to_owned(),
+            authority: proxy_authority.certificate().to_owned(),
+            allowed_names: vec![PROXY_NAME.to_owned()],
+        };
+        aggregator::keep_authentication(&registry, headers, &supervisor).await?;
+        aggregator::start(&server, &supervisor).await?;
         apiserver::expire::events(&registry, apiserver::expire::EVENT_TTL, &supervisor);
 
         let serving = CertificateSpec::server("kube-apiserver", vec!["localhost".to_owned()], vec![address.ip()]);
@@ -214,4 +230,10 @@ impl TestCluster {
             tracing::warn!(%error, "store did not close cleanly");
         }
     }
+}
+
+/// What extension servers see the API server's requests come with.
+fn front_proxy(authority: &Authority) -> anyhow::Result<Credentials> {
+    let (certificate, key) = authority.ensure(PROXY_NAME, &CertificateSpec::client(PROXY_NAME, None))?;
+    Ok(Credentials::certificate(Arc::new(Identity::Pem { certificate, key })))
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what tests share fails by panicking as they do")]
 
+mod aggregation;
 mod bad_input;
 mod custom;
 mod discovery;

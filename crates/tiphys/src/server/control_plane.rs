@@ -19,7 +19,7 @@ use supervisor::Supervisor;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use super::{Settings, access, operations, storage};
+use super::{Settings, access, aggregation, operations, storage};
 
 /// How often certificates are looked at; they are renewed long before they end.
 const RENEWAL: Duration = Duration::from_secs(12 * 3600);
@@ -77,6 +77,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
         .fold(builder, |builder, (path, document)| builder.path(path, document))
         .token_issuer(authentication.tokens.clone())
         .node_dialer(dialer.clone())
+        .aggregation(aggregation::aggregation(settings, &outbound, supervisor)?)
         .options(settings.arguments.operations.options(operations::shown(&std::env::args().collect::<Vec<_>>())))
         .build()?;
 
@@ -98,6 +99,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     bootstrap::keep_kubernetes_service(&registry, endpoint, supervisor);
     apiserver::flow_control::keep(&registry, supervisor);
     apiserver::service_addresses::keep(&registry, supervisor);
+    aggregation::start(&server, settings, &authority, supervisor).await?;
 
     let address = SocketAddr::new(settings.arguments.bind_address, settings.arguments.secure_port);
     let listener = TcpListener::bind(address).await.with_context(|| {

@@ -6,6 +6,7 @@
 mod access;
 mod address;
 mod admission;
+mod aggregation;
 mod control_plane;
 pub(crate) mod lock;
 pub(crate) mod names;
@@ -76,6 +77,8 @@ pub(crate) struct Arguments {
     disable_agent: bool,
     #[command(flatten)]
     access: access::AccessFlags,
+    #[command(flatten)]
+    aggregation: aggregation::AggregationFlags,
     #[command(flatten)]
     storage: storage::StorageArguments,
     #[command(flatten)]

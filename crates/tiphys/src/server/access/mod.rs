@@ -20,7 +20,7 @@ pub(crate) use flags::AccessFlags;
 /// What tokens say who made them, unless a flag says otherwise.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// The name that the API server's own requests to extension servers are made under.
-const PROXY_NAME: &str = "front-proxy-client";
+pub(super) const PROXY_NAME: &str = "front-proxy-client";
 
 /// The parts that say who comes.
 pub(super) struct Authentication {
