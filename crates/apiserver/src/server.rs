@@ -23,9 +23,19 @@ use apimachinery::ApiError;
 
 use crate::{
     aggregator::{Aggregation, Aggregator},
-    audit::Auditor, body::RequestBody, chain::Held, connect::{NodeDialer, Services}, discovery::Discovery, flow::Flow,
-    handlers::pace::Pace, metrics::Metrics, openapi::OpenApi, options::ServerOptions, others::OtherServers,
-    request_info::RequestInfo, trace::Tracer,
+    audit::Auditor,
+    body::RequestBody,
+    chain::Held,
+    connect::{NodeDialer, Services},
+    discovery::Discovery,
+    flow::Flow,
+    handlers::pace::Pace,
+    metrics::Metrics,
+    openapi::OpenApi,
+    options::ServerOptions,
+    others::OtherServers,
+    request_info::RequestInfo,
+    trace::Tracer,
 };
 
 /// A running API server. A clone is a reference count.

@@ -177,7 +177,8 @@ fn compare(left: &Value, right: &Value) -> Ordering {
         (Value::String(left), Value::String(right)) => left.cmp(right),
         (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
         (Value::Array(left), Value::Array(right)) => {
-            let different = left.iter().zip(right).map(|(left, right)| compare(left, right)).find(|order| order.is_ne());
+            let different =
+                left.iter().zip(right).map(|(left, right)| compare(left, right)).find(|order| order.is_ne());
             different.unwrap_or_else(|| left.len().cmp(&right.len()))
         }
         (Value::Object(left), Value::Object(right)) => {

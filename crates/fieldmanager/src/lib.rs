@@ -26,7 +26,7 @@ mod testing;
 pub use conflict::Conflicts;
 pub use element::PathElement;
 pub use managed::{Managed, ManagerId, VersionedSet};
-pub use manager::{ApplyError, Applied, Operation};
+pub use manager::{Applied, ApplyError, Operation};
 pub use set::{Filter, Set};
 pub use typed::{Comparison, Invalid, TypeRef, TypedValue};
 pub use updater::Versions;

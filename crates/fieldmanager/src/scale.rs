@@ -84,8 +84,7 @@ pub fn to_parent(parent: &Managed, scale: Managed, version: &str, paths: Replica
     let Some(Some(path)) = paths(version) else { return merged };
     for (id, versioned) in &scale {
         if versioned.set.has(&in_scale()) {
-            let set =
-                VersionedSet { set: set_of(&path), api_version: version.to_owned(), applied: versioned.applied };
+            let set = VersionedSet { set: set_of(&path), api_version: version.to_owned(), applied: versioned.applied };
             put(id, set);
         }
     }

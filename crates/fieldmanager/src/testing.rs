@@ -17,36 +17,41 @@ pub(crate) fn grab_bag() -> TypeRef<'static> {
     };
     let keys = |names: &[&'static str]| ListType::Map { keys: names.iter().map(|name| (*name).into()).collect() };
     let map = |name: &'static str, of: Shape| Field::new(name, 0, Shape::Map(Box::new(of)));
-    fill(&mut schema, inner, vec![
-        Field::new("name", 0, Shape::String),
-        Field::new("value", 0, Shape::Int64),
-    ]);
-    fill(&mut schema, element, vec![
-        Field::new("key", 0, Shape::String),
-        Field::new("id", 0, Shape::Double),
-        Field { default: Some("\"TCP\"".into()), ..Field::new("protocol", 0, Shape::String) },
-        map("value", Shape::String),
-        Field::new("bv", 0, Shape::Bool),
-        Field::new("nv", 0, Shape::Double),
-        list(Shape::String, ListType::Set, "set"),
-    ]);
-    fill(&mut schema, root, vec![
-        Field::new("numeric", 0, Shape::Double),
-        Field::new("string", 0, Shape::String),
-        Field::new("bool", 0, Shape::Bool),
-        Field::new("any", 0, Shape::Any),
-        Field::new("inner", 0, Shape::Ref(inner)),
-        Field { atomic: true, ..Field::new("atomicInner", 0, Shape::Ref(inner)) },
-        map("map", Shape::String),
-        Field { atomic: true, ..map("atomicMap", Shape::String) },
-        map("mapOfMaps", Shape::Map(Box::new(Shape::String))),
-        list(Shape::String, ListType::Set, "setStr"),
-        list(Shape::Bool, ListType::Set, "setBool"),
-        list(Shape::Double, ListType::Set, "setNumeric"),
-        list(Shape::Ref(element), keys(&["key", "id"]), "list"),
-        list(Shape::Ref(element), keys(&["key", "protocol"]), "ports"),
-        list(Shape::String, ListType::Atomic, "atomicList"),
-    ]);
+    fill(&mut schema, inner, vec![Field::new("name", 0, Shape::String), Field::new("value", 0, Shape::Int64)]);
+    fill(
+        &mut schema,
+        element,
+        vec![
+            Field::new("key", 0, Shape::String),
+            Field::new("id", 0, Shape::Double),
+            Field { default: Some("\"TCP\"".into()), ..Field::new("protocol", 0, Shape::String) },
+            map("value", Shape::String),
+            Field::new("bv", 0, Shape::Bool),
+            Field::new("nv", 0, Shape::Double),
+            list(Shape::String, ListType::Set, "set"),
+        ],
+    );
+    fill(
+        &mut schema,
+        root,
+        vec![
+            Field::new("numeric", 0, Shape::Double),
+            Field::new("string", 0, Shape::String),
+            Field::new("bool", 0, Shape::Bool),
+            Field::new("any", 0, Shape::Any),
+            Field::new("inner", 0, Shape::Ref(inner)),
+            Field { atomic: true, ..Field::new("atomicInner", 0, Shape::Ref(inner)) },
+            map("map", Shape::String),
+            Field { atomic: true, ..map("atomicMap", Shape::String) },
+            map("mapOfMaps", Shape::Map(Box::new(Shape::String))),
+            list(Shape::String, ListType::Set, "setStr"),
+            list(Shape::Bool, ListType::Set, "setBool"),
+            list(Shape::Double, ListType::Set, "setNumeric"),
+            list(Shape::Ref(element), keys(&["key", "id"]), "list"),
+            list(Shape::Ref(element), keys(&["key", "protocol"]), "ports"),
+            list(Shape::String, ListType::Atomic, "atomicList"),
+        ],
+    );
     let schema: &'static Schema = Box::leak(Box::new(schema));
     TypeRef::Named(schema.by_id(root).unwrap())
 }

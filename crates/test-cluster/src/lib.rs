@@ -22,10 +22,7 @@ use engine::{log::LogFactory, memory::Memory};
 use kube::config::{KubeConfigOptions, Kubeconfig as KubeKubeconfig};
 use outbound::{Credentials, Identity, Outbound};
 use pki::{Authority, CertificateSpec, ClientAuthorities, Kubeconfig, ServingIdentity};
-use registry::{
-    Registry, UserInfo,
-    auth::TokenIssuer as _,
-};
+use registry::{Registry, UserInfo, auth::TokenIssuer as _};
 use store::{Store, StoreOptions};
 use supervisor::Supervisor;
 use tempfile::TempDir;

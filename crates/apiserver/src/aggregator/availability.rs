@@ -24,7 +24,7 @@ use store::{Filter, Resource, WatchError};
 use supervisor::Supervisor;
 use tokio::time::Instant;
 
-use super::{Remote, proxy};
+use super::{Remote, merge, proxy};
 use crate::server::ApiServer;
 
 /// Upstream's resync of API services.
@@ -164,6 +164,12 @@ async fn check(server: &ApiServer, remote: &Remote) -> Verdict {
             let listed = serde_json::from_slice::<Value>(&body).is_ok_and(|list| list["kind"] == "APIResourceList");
             if listed && remote.resources.load().as_deref() != Some(&body) {
                 remote.resources.store(Some(Arc::new(body)));
+                server.inner.aggregator.tell();
+            }
+            if !remote.is_available || remote.documents.load().is_none() {
+                let documents = tokio::time::timeout(TIMEOUT, merge::documents(remote)).await.unwrap_or_default();
+                remote.documents.store(Some(Arc::new(documents)));
+                server.inner.aggregator.tell();
             }
             Verdict { status: "True", reason: "Passed", message: "all checks passed".to_owned() }
         }
@@ -226,6 +232,11 @@ async fn write(server: &ApiServer, remote: &Remote, verdict: Verdict) -> Result<
 }
 
 impl super::Aggregator {
+    /// An extension server has told something new of itself.
+    fn tell(&self) {
+        self.told.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+    }
+
     /// Whether the Service leads anywhere at this moment.
     pub(crate) fn reachable(&self, remote: &Remote) -> Result<(), ResolveError> {
         let Some(resolver) = self.routes.resolver() else { return Ok(()) };

@@ -6,12 +6,16 @@
 
 mod authentication;
 mod availability;
+mod merge;
 mod priorities;
 pub(crate) mod proxy;
 mod register;
 mod routes;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use apimachinery::ApiError;
 use outbound::{Credentials, Outbound};
@@ -20,6 +24,7 @@ use store::{Resource, Store};
 use supervisor::Supervisor;
 
 pub use authentication::{RequestHeaders, keep_authentication};
+use merge::Documents;
 pub(crate) use routes::Remote;
 use routes::Routes;
 
@@ -38,16 +43,23 @@ pub struct Aggregation {
 /// Who serves what elsewhere.
 pub(crate) struct Aggregator {
     routes: Routes,
+    /// Grows when discovery or OpenAPI of an extension server has changed.
+    told: AtomicU64,
 }
 
 impl Aggregator {
     pub(crate) fn new(store: &Store, aggregation: Option<Aggregation>) -> Self {
-        Self { routes: Routes::new(resource(store), aggregation) }
+        Self { routes: Routes::new(resource(store), aggregation), told: AtomicU64::new(0) }
     }
 
     /// The extension server of a path, if it has one. Costs two loads where there are none.
     pub(crate) fn route(&self, path: &str) -> Option<Arc<Remote>> {
         self.routes.route(path)
+    }
+
+    /// Grows with every change of an API service and of what extension servers tell.
+    pub(crate) fn generation(&self) -> u64 {
+        self.routes.changed().0 + self.told.load(Ordering::Acquire)
     }
 
     /// All extension servers, by group and version, the preferred first.
@@ -63,6 +75,7 @@ fn resource(store: &Store) -> Resource {
 /// Registers what this server serves itself, and from then on keeps it registered and looks after extension servers.
 pub async fn start(server: &ApiServer, supervisor: &Supervisor) -> Result<(), ApiError> {
     register::start(server.registry(), supervisor).await?;
+    server.merge(Arc::new(merge::Others(server.clone())));
     availability::start(server, supervisor);
     Ok(())
 }

@@ -9,7 +9,7 @@ use outbound::{Client, Protocols, ResolveService, ServiceReference, Settings, Tr
 use serde_json::Value;
 use store::{Resource, Revision};
 
-use super::Aggregation;
+use super::{Aggregation, Documents};
 
 /// A group in a version, and who serves it.
 pub(crate) struct Remote {
@@ -26,6 +26,8 @@ pub(crate) struct Remote {
     pub(crate) client: Result<Client, String>,
     /// The group's resources as the server last listed them (`APIResourceList`).
     pub(crate) resources: Arc<ArcSwapOption<Bytes>>,
+    /// Its OpenAPI, asked for whenever it has become available.
+    pub(crate) documents: Arc<ArcSwapOption<Documents>>,
     trust: Trust,
 }
 
@@ -65,6 +67,10 @@ impl Routes {
         }
     }
 
+    pub(super) fn changed(&self) -> Revision {
+        self.resource.changed()
+    }
+
     pub(super) fn resolver(&self) -> Option<&Arc<dyn ResolveService>> {
         self.aggregation.as_ref().map(|aggregation| aggregation.outbound.resolver())
     }
@@ -74,13 +80,20 @@ impl Routes {
         if remotes.is_empty() {
             return None;
         }
-        let mut segments = path.trim_start_matches('/').split('/');
+        let mut segments = path.trim_start_matches('/').split('/').peekable();
+        // Its OpenAPI, where it told that it has one.
+        let is_openapi = segments.next_if_eq(&"openapi").is_some();
+        if is_openapi && segments.next() != Some("v3") {
+            return None;
+        }
         let (group, version) = match segments.next()? {
             "apis" => (segments.next()?, segments.next()?),
             "api" => ("", segments.next()?),
             _ => return None,
         };
-        remotes.iter().find(|remote| remote.group == group && remote.version == version).cloned()
+        let remote = remotes.iter().find(|remote| remote.group == group && remote.version == version)?;
+        let describes = || remote.documents.load().as_ref().is_some_and(|documents| documents.v3.is_some());
+        (!is_openapi || describes()).then(|| Arc::clone(remote))
     }
 
     fn read(&self, before: &[Arc<Remote>]) -> Arc<[Arc<Remote>]> {
@@ -132,6 +145,7 @@ impl Routes {
             group_priority: spec["groupPriorityMinimum"].as_i64().unwrap_or_default(),
             version_priority: spec["versionPriority"].as_i64().unwrap_or_default(),
             client,
+            documents: known.map(|known| Arc::clone(&known.documents)).unwrap_or_default(),
             resources: known.map(|known| Arc::clone(&known.resources)).unwrap_or_default(),
             trust,
         })

@@ -124,33 +124,53 @@ impl Set {
     #[must_use]
     pub fn union(&self, other: &Set) -> Set {
         let mut members = Vec::with_capacity(self.members.len().max(other.members.len()));
-        zip(&self.members, &other.members, |element| element, |left, right| {
-            members.extend(left.or(right).cloned());
-        });
+        zip(
+            &self.members,
+            &other.members,
+            |element| element,
+            |left, right| {
+                members.extend(left.or(right).cloned());
+            },
+        );
         let mut children = Vec::with_capacity(self.children.len().max(other.children.len()));
-        zip(&self.children, &other.children, |(element, _)| element, |left, right| match (left, right) {
-            (Some((element, left)), Some((_, right))) => children.push((element.clone(), left.union(right))),
-            (one, other) => children.extend(one.or(other).cloned()),
-        });
+        zip(
+            &self.children,
+            &other.children,
+            |(element, _)| element,
+            |left, right| match (left, right) {
+                (Some((element, left)), Some((_, right))) => children.push((element.clone(), left.union(right))),
+                (one, other) => children.extend(one.or(other).cloned()),
+            },
+        );
         Set { members, children }
     }
 
     #[must_use]
     pub fn intersection(&self, other: &Set) -> Set {
         let mut set = Set::new();
-        zip(&self.members, &other.members, |element| element, |left, right| {
-            if let (Some(element), Some(_)) = (left, right) {
-                set.members.push(element.clone());
-            }
-        });
-        zip(&self.children, &other.children, |(element, _)| element, |left, right| {
-            if let (Some((element, left)), Some((_, right))) = (left, right) {
-                let both = left.intersection(right);
-                if !both.is_empty() {
-                    set.children.push((element.clone(), both));
+        zip(
+            &self.members,
+            &other.members,
+            |element| element,
+            |left, right| {
+                if let (Some(element), Some(_)) = (left, right) {
+                    set.members.push(element.clone());
                 }
-            }
-        });
+            },
+        );
+        zip(
+            &self.children,
+            &other.children,
+            |(element, _)| element,
+            |left, right| {
+                if let (Some((element, left)), Some((_, right))) = (left, right) {
+                    let both = left.intersection(right);
+                    if !both.is_empty() {
+                        set.children.push((element.clone(), both));
+                    }
+                }
+            },
+        );
         set
     }
 
@@ -158,16 +178,21 @@ impl Set {
     #[must_use]
     pub fn difference(&self, other: &Set) -> Set {
         let mut children = Vec::with_capacity(self.children.len());
-        zip(&self.children, &other.children, |(element, _)| element, |left, right| match (left, right) {
-            (Some((element, left)), Some((_, right))) => {
-                let rest = left.difference(right);
-                if !rest.is_empty() {
-                    children.push((element.clone(), rest));
+        zip(
+            &self.children,
+            &other.children,
+            |(element, _)| element,
+            |left, right| match (left, right) {
+                (Some((element, left)), Some((_, right))) => {
+                    let rest = left.difference(right);
+                    if !rest.is_empty() {
+                        children.push((element.clone(), rest));
+                    }
                 }
-            }
-            (Some(only), None) => children.push(only.clone()),
-            _ => {}
-        });
+                (Some(only), None) => children.push(only.clone()),
+                _ => {}
+            },
+        );
         Set { members: difference(&self.members, &other.members), children }
     }
 
@@ -175,21 +200,26 @@ impl Set {
     #[must_use]
     pub fn recursive_difference(&self, other: &Set) -> Set {
         let mut children = Vec::with_capacity(self.children.len());
-        zip(&self.children, &other.children, |(element, _)| element, |left, right| {
-            let Some((element, left)) = left else { return };
-            if other.is_member(element) {
-                return;
-            }
-            match right {
-                Some((_, right)) => {
-                    let rest = left.recursive_difference(right);
-                    if !rest.is_empty() {
-                        children.push((element.clone(), rest));
-                    }
+        zip(
+            &self.children,
+            &other.children,
+            |(element, _)| element,
+            |left, right| {
+                let Some((element, left)) = left else { return };
+                if other.is_member(element) {
+                    return;
                 }
-                None => children.push((element.clone(), left.clone())),
-            }
-        });
+                match right {
+                    Some((_, right)) => {
+                        let rest = left.recursive_difference(right);
+                        if !rest.is_empty() {
+                            children.push((element.clone(), rest));
+                        }
+                    }
+                    None => children.push((element.clone(), left.clone())),
+                }
+            },
+        );
         Set { members: difference(&self.members, &other.members), children }
     }
 
@@ -244,11 +274,16 @@ impl Set {
 
 fn difference(left: &[PathElement], right: &[PathElement]) -> Vec<PathElement> {
     let mut rest = Vec::with_capacity(left.len());
-    zip(left, right, |element| element, |left, right| {
-        if right.is_none() {
-            rest.extend(left.cloned());
-        }
-    });
+    zip(
+        left,
+        right,
+        |element| element,
+        |left, right| {
+            if right.is_none() {
+                rest.extend(left.cloned());
+            }
+        },
+    );
     rest
 }
 

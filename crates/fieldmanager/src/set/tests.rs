@@ -37,8 +37,16 @@ fn order_and_blanks_do_not_matter() {
 
 #[test]
 fn what_is_no_set_is_refused() {
-    for text in [r#"{"f:a":1}"#, r#"[]"#, r#"{"a":{}}"#, r#"{"":{}}"#, r#"{"k:{":{}}"#, r#"{"v:":{}}"#, r#"{"i:x":{}}"#, r#"{"fa":{}}"#]
-    {
+    for text in [
+        r#"{"f:a":1}"#,
+        r#"[]"#,
+        r#"{"a":{}}"#,
+        r#"{"":{}}"#,
+        r#"{"k:{":{}}"#,
+        r#"{"v:":{}}"#,
+        r#"{"i:x":{}}"#,
+        r#"{"fa":{}}"#,
+    ] {
         let node = schema::json::parse(text.as_bytes(), &Limits::default()).unwrap();
         assert!(Set::from_json(&node).is_err(), "{text}");
     }
@@ -68,19 +76,21 @@ fn paths_read_as_upstream_prints_them() {
 
 #[test]
 fn filters() {
-    let all = set(r#"{"f:metadata":{"f:labels":{"f:a":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"a\"}":{".":{},"f:image":{},"f:resources":{"f:limits":{}}}}},"f:status":{"f:phase":{}}}"#);
+    let all = set(
+        r#"{"f:metadata":{"f:labels":{"f:a":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"a\"}":{".":{},"f:image":{},"f:resources":{"f:limits":{}}}}},"f:status":{"f:phase":{}}}"#,
+    );
     let rest = Filter::exclude([["status"].as_slice(), &["metadata", "labels"]]).apply(all.clone());
-    assert_eq!(rest.paths(), [
-        r#".spec.containers[name="a"]"#,
-        r#".spec.containers[name="a"].image"#,
-        r#".spec.containers[name="a"].resources.limits"#
-    ]);
+    assert_eq!(
+        rest.paths(),
+        [
+            r#".spec.containers[name="a"]"#,
+            r#".spec.containers[name="a"].image"#,
+            r#".spec.containers[name="a"].resources.limits"#
+        ]
+    );
     let only = Filter::include([["spec", "containers", "*", "resources"].as_slice()]).apply(all);
     // Members on the way to what is included stay, as upstream has it.
-    assert_eq!(only.paths(), [
-        r#".spec.containers[name="a"]"#,
-        r#".spec.containers[name="a"].resources.limits"#
-    ]);
+    assert_eq!(only.paths(), [r#".spec.containers[name="a"]"#, r#".spec.containers[name="a"].resources.limits"#]);
 }
 
 fn any_element() -> impl Strategy<Value = PathElement> {

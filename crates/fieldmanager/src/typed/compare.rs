@@ -98,9 +98,8 @@ impl Walker {
             return Ok(true);
         }
         self.members.zip(map, left_object, right_object, |member, (left, right)| {
-            let child = self
-                .value(member.kind_or_any(), left, right)
-                .map_err(|error| error.below(&member.element()))?;
+            let child =
+                self.value(member.kind_or_any(), left, right).map_err(|error| error.below(&member.element()))?;
             if child.is_different() {
                 diff.below.put(member.element(), child);
             }

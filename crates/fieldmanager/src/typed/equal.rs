@@ -19,8 +19,7 @@ fn same(kind: TypeRef<'_>, left: &Node<'_>, right: &Node<'_>, members: Members) 
         (Node::Number(left), Node::Number(right)) => same_number(left, right),
         (Node::Array(left), Node::Array(right)) => {
             let element = kind.resolve().list.map_or(TypeRef::Deduced, |list| list.element);
-            left.len() == right.len()
-                && left.iter().zip(right).all(|(left, right)| same(element, left, right, members))
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(element, left, right, members))
         }
         (Node::Object(left), Node::Object(right)) => {
             let Some(map) = kind.resolve().map.or(TypeRef::Deduced.resolve().map) else { return false };

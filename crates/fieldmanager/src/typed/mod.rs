@@ -13,7 +13,10 @@ mod remove;
 mod validate;
 mod view;
 
-use schema::{Node, Schema, Type, table::{Field, Shape}};
+use schema::{
+    Node, Schema, Type,
+    table::{Field, Shape},
+};
 
 use crate::{element::PathElement, set::Set};
 

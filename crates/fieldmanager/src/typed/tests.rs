@@ -172,8 +172,11 @@ fn what_does_not_fit_is_told_in_upstreams_words() {
 
 #[test]
 fn members_and_elements_are_cut_out() {
-    let object = bag(r#"{"map":{"a":"1","b":"2"},"list":[{"key":"a","id":1,"nv":1},{"key":"b","id":1}],"setStr":["x","y"],"any":{"p":{"q":1}}}"#);
-    let set = bag(r#"{"map":{"a":"1"},"list":[{"key":"a","id":1}],"setStr":["x"],"any":{"p":{"q":1}}}"#).field_set().unwrap();
+    let object = bag(
+        r#"{"map":{"a":"1","b":"2"},"list":[{"key":"a","id":1,"nv":1},{"key":"b","id":1}],"setStr":["x","y"],"any":{"p":{"q":1}}}"#,
+    );
+    let set =
+        bag(r#"{"map":{"a":"1"},"list":[{"key":"a","id":1}],"setStr":["x"],"any":{"p":{"q":1}}}"#).field_set().unwrap();
     assert_eq!(
         text(&object.without(&set).node),
         r#"{"any":null,"map":{"b":"2"},"setStr":["y"],"list":[{"key":"b","id":1}]}"#
@@ -183,7 +186,9 @@ fn members_and_elements_are_cut_out() {
 #[test]
 fn what_became_one_piece_is_owned_as_one_piece() {
     let set = |text: &str| Set::from_json(&json(text)).unwrap();
-    let before = set(r#"{"f:atomicMap":{"f:a":{},"f:b":{}},"f:atomicList":{"v:1":{}},"f:map":{"f:x":{}},"f:atomicInner":{".":{},"f:name":{}}}"#);
+    let before = set(
+        r#"{"f:atomicMap":{"f:a":{},"f:b":{}},"f:atomicList":{"v:1":{}},"f:map":{"f:x":{}},"f:atomicInner":{".":{},"f:name":{}}}"#,
+    );
     assert_eq!(
         before.reconciled(grab_bag()).unwrap().to_json(),
         r#"{"f:atomicInner":{},"f:atomicList":{},"f:atomicMap":{},"f:map":{"f:x":{}}}"#
@@ -215,7 +220,9 @@ fn structs_have_what_go_prints() {
     // Nothing, null and what Go leaves out are one.
     let other = TypedValue::of_struct(
         pod,
-        json(r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"","labels":null},"spec":{"containers":null},"status":{}}"#),
+        json(
+            r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"","labels":null},"spec":{"containers":null},"status":{}}"#,
+        ),
     );
     assert!(nothing.compare(&other).unwrap().is_same());
     assert!(nothing.equals(&other));
@@ -233,7 +240,8 @@ fn a_merged_struct_is_like_its_live_one() {
     let merged = live.merge(&config).unwrap();
     assert!(live.compare(&merged).unwrap().is_same(), "{}", text(&merged.node));
     assert!(live.equals(&merged));
-    let config = json(r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"a"},"spec":{"replicas":null}}"#);
+    let config =
+        json(r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"a"},"spec":{"replicas":null}}"#);
     let merged = live.merge(&TypedValue::literal(deployment, config)).unwrap();
     assert_eq!(live.compare(&merged).unwrap().modified.paths(), [".spec.replicas"]);
 }

@@ -79,7 +79,11 @@ impl<'s> TypeRef<'s> {
                 Shape::Map(inner) => {
                     let element = TypeRef::Shape { schema, shape: inner, field: None };
                     let atomic = field.is_some_and(|field| field.atomic);
-                    Atom { scalar: None, list: None, map: Some(MapView { fields: None, element: Some(element), atomic }) }
+                    Atom {
+                        scalar: None,
+                        list: None,
+                        map: Some(MapView { fields: None, element: Some(element), atomic }),
+                    }
                 }
             },
         }
@@ -277,7 +281,8 @@ impl Members {
                 right.and_then(|_| if self.right_literal { own_right } else { printed(schema, field, own_right) }),
             );
             if pair.0.is_some() || pair.1.is_some() {
-                let member = Member { name: MemberName::Field(&field.name), kind: Some(of_member(kind, field)), declared: true };
+                let member =
+                    Member { name: MemberName::Field(&field.name), kind: Some(of_member(kind, field)), declared: true };
                 visit(member, pair)?;
             }
         }
@@ -408,8 +413,8 @@ pub(crate) fn list_items<'n, 'a>(
     literal: bool,
 ) -> Result<Vec<(PathElement, &'n Node<'a>)>, Invalid> {
     let element = |(index, item): (usize, &'n Node<'a>)| {
-        let element = item_element(list, item, literal)
-            .map_err(|message| Invalid::new(format!("element {index}: {message}")))?;
+        let element =
+            item_element(list, item, literal).map_err(|message| Invalid::new(format!("element {index}: {message}")))?;
         Ok((element, item))
     };
     items.iter().enumerate().map(element).collect()

@@ -124,8 +124,7 @@ pub(crate) fn update(
     let set = before.difference(&own.removed).union(&own.modified).union(&own.added);
     let set = versions.filter_in(version).apply(set);
     if !set.is_empty() {
-        fields
-            .insert(current.clone(), VersionedSet { set, api_version: version.to_owned(), applied: false });
+        fields.insert(current.clone(), VersionedSet { set, api_version: version.to_owned(), applied: false });
     }
     Ok(fields)
 }
@@ -164,8 +163,7 @@ pub(crate) fn apply<'a>(
         let convert = |object: &Versioned<'a>| object.to(other, versions).map_err(Failure::Invalid);
         let (Some(old), Some(new)) = (convert(&live)?, convert(&new)?) else { return Ok(None) };
         let comparison = old.value.compare(&new.value);
-        let comparison =
-            comparison.map_err(|error| Failure::Invalid(format!("failed to compare objects: {error}")))?;
+        let comparison = comparison.map_err(|error| Failure::Invalid(format!("failed to compare objects: {error}")))?;
         Ok(Some(comparison.filtered(versions.filter_in(other))))
     };
     take_over(&mut fields, current, force, &mut compare)?;

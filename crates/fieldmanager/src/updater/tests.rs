@@ -105,10 +105,10 @@ fn an_applier_drops_what_only_it_had() {
     state.apply("one", "v1", r#"{"setStr":["a","b"],"map":{"x":"1","y":"2"},"string":"s"}"#);
     state.apply("two", "v2", r#"{"setStr":["c"],"map":{"y":"2"}}"#);
     state.apply("one", "v3", r#"{"setStr":["a"]}"#);
-    state.check(r#"{"setStr":["a","c"],"map":{"y":"2"}}"#, &[
-        r#"one v3 {"f:setStr":{"v:\"a\"":{}}}"#,
-        r#"two v2 {"f:map":{"f:y":{}},"f:setStr":{"v:\"c\"":{}}}"#,
-    ]);
+    state.check(
+        r#"{"setStr":["a","c"],"map":{"y":"2"}}"#,
+        &[r#"one v3 {"f:setStr":{"v:\"a\"":{}}}"#, r#"two v2 {"f:map":{"f:y":{}},"f:setStr":{"v:\"c\"":{}}}"#],
+    );
 }
 
 #[test]
@@ -123,11 +123,14 @@ fn the_same_value_is_shared_and_another_is_a_conflict() {
     );
     state.apply_with("three", "v2", r#"{"list":[{"key":"a","id":1,"nv":1}]}"#, true).unwrap();
     let element = r#"{"f:list":{"k:{\"id\":1,\"key\":\"a\"}":{".":{},"f:id":{},"f:key":{}"#;
-    state.check(r#"{"list":[{"key":"a","id":1,"nv":1}],"string":"s"}"#, &[
-        &format!("one v1 {element}}}}},\"f:string\":{{}}}}"),
-        &format!("three v2 {element},\"f:nv\":{{}}}}}}}}"),
-        &format!("two v2 {element}}}}}}}"),
-    ]);
+    state.check(
+        r#"{"list":[{"key":"a","id":1,"nv":1}],"string":"s"}"#,
+        &[
+            &format!("one v1 {element}}}}},\"f:string\":{{}}}}"),
+            &format!("three v2 {element},\"f:nv\":{{}}}}}}}}"),
+            &format!("two v2 {element}}}}}}}"),
+        ],
+    );
 }
 
 #[test]
@@ -135,22 +138,19 @@ fn an_update_takes_what_it_changes() {
     let mut state = State::new(grab_bag());
     state.apply("applier", "v1", r#"{"numeric":1,"string":"a","setStr":["x"]}"#);
     state.update("updater", "v1", r#"{"numeric":1,"string":"b","bool":true}"#);
-    state.check(r#"{"numeric":1,"string":"b","bool":true}"#, &[
-        r#"applier v1 {"f:numeric":{}}"#,
-        r#"updater v1 {"f:bool":{},"f:string":{}}"#,
-    ]);
-    let conflict = state.apply_with("applier", "v1", r#"{"numeric":1,"string":"c"}"#, false);
-    assert_eq!(
-        conflict.unwrap_err(),
-        r#"Apply failed with 1 conflict: conflict with "updater" using v1: .string"#
+    state.check(
+        r#"{"numeric":1,"string":"b","bool":true}"#,
+        &[r#"applier v1 {"f:numeric":{}}"#, r#"updater v1 {"f:bool":{},"f:string":{}}"#],
     );
+    let conflict = state.apply_with("applier", "v1", r#"{"numeric":1,"string":"c"}"#, false);
+    assert_eq!(conflict.unwrap_err(), r#"Apply failed with 1 conflict: conflict with "updater" using v1: .string"#);
     // What is owned by an updater too stays when the applier lets it go.
     state.apply("applier", "v1", r#"{"numeric":1,"bool":true}"#);
     state.apply("applier", "v1", r#"{"string":"b"}"#);
-    state.check(r#"{"string":"b","bool":true}"#, &[
-        r#"applier v1 {"f:string":{}}"#,
-        r#"updater v1 {"f:bool":{},"f:string":{}}"#,
-    ]);
+    state.check(
+        r#"{"string":"b","bool":true}"#,
+        &[r#"applier v1 {"f:string":{}}"#, r#"updater v1 {"f:bool":{},"f:string":{}}"#],
+    );
 }
 
 #[test]
@@ -183,10 +183,10 @@ fn nothing_is_known_of_the_type() {
     let conflict = state.apply_with("two", "v1", r#"{"list":[]}"#, false);
     assert_eq!(conflict.unwrap_err(), r#"Apply failed with 1 conflict: conflict with "one": .list"#);
     state.apply("one", "v1", r#"{"a":{"b":1}}"#);
-    state.check(r#"{"a":{"b":1,"d":2}}"#, &[
-        r#"one v1 {"f:a":{".":{},"f:b":{}}}"#,
-        r#"two v1 {"f:a":{".":{},"f:d":{}}}"#,
-    ]);
+    state.check(
+        r#"{"a":{"b":1,"d":2}}"#,
+        &[r#"one v1 {"f:a":{".":{},"f:b":{}}}"#, r#"two v1 {"f:a":{".":{},"f:d":{}}}"#],
+    );
 }
 
 #[test]

@@ -411,4 +411,9 @@ async fn kubectl_sees_it() {
     let line = services.lines().find(|line| line.starts_with("v1beta1.metrics.k8s.io")).unwrap().to_owned();
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(&words[1..3], ["kube-system/metrics-server", "True"]);
+    let resources = kubectl(&["api-resources", "--api-group=metrics.k8s.io"]).await;
+    assert!(resources.contains("metrics.k8s.io/v1beta1") && resources.contains("NodeMetrics"), "{resources}");
+    let top = kubectl(&["top", "nodes"]).await;
+    let words: Vec<Vec<&str>> = top.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[1], ["n1", "250m", "25%", "512Mi", "50%"], "{top}");
 }

@@ -14,7 +14,7 @@ pub(crate) struct AccessFlags {
     pub(super) anonymous_auth: bool,
     /// Authorities of users' certificates, PEM; read again when it changes. The cluster's own if not given
     #[arg(long)]
-    pub(super) client_ca_file: Option<PathBuf>,
+    pub(crate) client_ca_file: Option<PathBuf>,
     /// Let Secrets of type bootstrap.kubernetes.io/token in kube-system be used as tokens
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub(super) enable_bootstrap_token_auth: bool,
@@ -27,10 +27,10 @@ pub(crate) struct AccessFlags {
 
     /// Authorities of a proxy in front that says in headers whom it speaks for
     #[arg(long)]
-    pub(super) requestheader_client_ca_file: Option<PathBuf>,
+    pub(crate) requestheader_client_ca_file: Option<PathBuf>,
     /// Common names of that proxy; whoever the authorities have signed if not given
     #[arg(long, value_delimiter = ',')]
-    pub(super) requestheader_allowed_names: Vec<String>,
+    pub(crate) requestheader_allowed_names: Vec<String>,
     /// Headers with the user's name
     #[arg(long, value_delimiter = ',')]
     pub(super) requestheader_username_headers: Vec<String>,
