@@ -47,6 +47,11 @@ impl AtRest {
         Ok(())
     }
 
+    #[must_use]
+    pub fn has_plugins(&self) -> bool {
+        !self.providers.load().plugins.is_empty()
+    }
+
     /// The KMS plugins that do not answer as they should, and what they say. Upstream: `/healthz/kms-providers`.
     #[must_use]
     pub fn unhealthy_plugins(&self) -> Vec<(String, String)> {

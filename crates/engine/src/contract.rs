@@ -152,6 +152,9 @@ pub enum Changed {
 /// Asks an engine with other writers for the last revision, as of after the question.
 pub trait Head: Send + Sync {
     fn revision(&self, answer: Answer);
+
+    /// Whether the feed is connected at the moment.
+    fn is_connected(&self) -> bool;
 }
 
 pub type Answer = Box<dyn FnOnce(Result<Revision, EngineError>) + Send>;

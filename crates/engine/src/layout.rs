@@ -19,13 +19,15 @@ pub struct Layout {
 }
 
 /// Kinds whose directory is not their name.
-const SPECIAL: [(&str, &str); 6] = [
+const SPECIAL: [(&str, &str); 7] = [
     ("replicationcontrollers", "controllers"),
     ("endpoints", "services/endpoints"),
     ("services", "services/specs"),
     ("nodes", "minions"),
     ("ingresses.networking.k8s.io", "ingress"),
     ("masterleases", "masterleases"),
+    // Of this program alone: who may allocate at the moment.
+    ("tiphysturns", "tiphysturns"),
 ];
 
 /// Groups that servers behind the API server bring with them: their kinds are kept below the group's name.

@@ -18,6 +18,7 @@ pub mod etcd;
 mod layout;
 pub mod log;
 pub mod memory;
+pub mod transfer;
 
 pub use contract::{
     Answer, Changed, Codec, CommitError, Durability, Engine, EngineError, Expected, Factory, Feed, Head, Live, Mark,

@@ -107,6 +107,11 @@ pub trait Resource: Send + Sync {
         false
     }
 
+    /// Whether `reserve` gives out what no two objects may have.
+    fn allocates(&self) -> bool {
+        false
+    }
+
     fn allow_unconditional_update(&self) -> bool {
         true
     }
@@ -274,6 +279,10 @@ impl<S: Strategy> Resource for S {
 
     fn allow_unconditional_update(&self) -> bool {
         S::ALLOW_UNCONDITIONAL_UPDATE
+    }
+
+    fn allocates(&self) -> bool {
+        S::ALLOCATES
     }
 
     fn start(&self, reader: &Reader) -> Result<(), ApiError> {

@@ -34,6 +34,8 @@ pub trait Strategy: Send + Sync + 'static {
     const ALLOW_CREATE_ON_UPDATE: bool = false;
     /// PUT without `resourceVersion` overwrites.
     const ALLOW_UNCONDITIONAL_UPDATE: bool = true;
+    /// `reserve` gives an object something that no two may have, across all servers: they take turns.
+    const ALLOCATES: bool = false;
 
     /// Called once, before the first request, with what is stored: to fill allocators.
     fn start(&self, _reader: &Reader) -> Result<(), ApiError> {

@@ -38,7 +38,7 @@ const GROUP: usize = 1024;
 const GROUP_BYTES: usize = 8 << 20;
 /// How long a relaxed write may go without a sync.
 const RELAXED: Duration = Duration::from_secs(1);
-/// A shared engine that failed is opened again at most this often.
+/// A shared engine that failed is opened again after this long, and then after twice as long each time.
 const SHARED_REOPEN: Duration = Duration::from_millis(250);
 
 pub(crate) enum Command {
@@ -87,6 +87,8 @@ pub(crate) struct Sequencer {
     /// Which resource's history is looked at next for what is too old.
     sweep: usize,
     abandoned: bool,
+    /// How often opening the engine again has failed, one time after the other.
+    failures: u32,
 }
 
 enum Seat {
@@ -134,6 +136,7 @@ impl Sequencer {
             unsynced: None,
             sweep: 0,
             abandoned: false,
+            failures: 0,
         };
         sequencer.follow();
         sequencer
@@ -206,7 +209,8 @@ impl Sequencer {
         while !self.abandoned {
             let wait = match (&self.engine, self.unsynced) {
                 (Seat::Broken { tried, .. }, _) if self.shared.factory.is_shared() => {
-                    self.shared.options.reopen.max(SHARED_REOPEN).saturating_sub(tried.elapsed())
+                    let pause = SHARED_REOPEN * 2_u32.pow(self.failures.min(7));
+                    self.shared.options.reopen.max(pause).saturating_sub(tried.elapsed())
                 }
                 (_, Some(since)) => RELAXED.saturating_sub(since.elapsed()),
                 (_, None) => Duration::MAX,
@@ -478,8 +482,12 @@ impl Sequencer {
     }
 
     fn reopen_or_note(&mut self) {
-        if let Err(error) = self.reopen() {
-            self.engine = Seat::Broken { why: error, tried: Instant::now() };
+        match self.reopen() {
+            Ok(()) => self.failures = 0,
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                self.engine = Seat::Broken { why: error, tried: Instant::now() };
+            }
         }
     }
 
@@ -583,7 +591,9 @@ fn prepare(request: &mut Request, shared: &Shared) -> Result<Transaction, StoreE
         let expected = match (op.expect, &op.action) {
             (Expect::Any, Action::Put(_)) => Expected::Any,
             (Expect::Any, Action::Delete(_)) => Expected::Present,
-            (Expect::Absent, _) => Expected::Absent,
+            (Expect::Absent, Action::Put(_)) => Expected::Absent,
+            // Never: there would be nothing to delete.
+            (Expect::Absent, Action::Delete(_)) => Expected::At(Revision(u64::MAX)),
             (Expect::Revision(revision), _) => Expected::At(revision),
         };
         mutations.push(match &op.action {

@@ -9,6 +9,7 @@ mod logging;
 mod registries;
 mod reset;
 mod server;
+mod store;
 mod version;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Command {
     Reset(reset::Arguments),
     /// Start or remove a cluster with the example workload
     Demo(demo::Arguments),
+    /// Save, restore and move what a cluster keeps
+    Store(store::Arguments),
     /// Measure a cluster, this or any other
     Bench(bench::Arguments),
     /// Print the version
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Image(arguments) => image::main(arguments),
         Command::Reset(arguments) => reset::main(&arguments),
         Command::Demo(arguments) => demo::main(arguments),
+        Command::Store(arguments) => store::main(arguments),
         Command::Bench(arguments) => bench::main(arguments),
         Command::Version => version::main(),
     };

@@ -38,7 +38,9 @@ fn outcomes(server: &ApiServer, endpoint: &str) -> Vec<Outcome> {
     let store = || if is_open { Ok(()) } else { Err("the store is closed".to_owned()) };
     add("etcd", store());
     if endpoint == "readyz" {
-        add("etcd-readiness", store());
+        let connected = server.registry().store().is_connected();
+        let not = || Err("the store's engine is not connected".to_owned());
+        add("etcd-readiness", if connected { store() } else { not() });
         add("informer-sync", started("informer sync"));
     }
     for hook in HOOKS {

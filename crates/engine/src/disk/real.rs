@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::EngineError;
 use crate::disk::{Disk, DiskFile, failed};
 
+#[derive(Clone)]
 pub struct RealDisk {
     path: PathBuf,
 }

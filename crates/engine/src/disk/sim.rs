@@ -29,6 +29,8 @@ struct State {
     capacity: usize,
     /// How many more calls that change something succeed.
     budget: Option<u64>,
+    /// Of the calls that fail, only the first does.
+    once: bool,
     fail_sync: bool,
     locked: bool,
     synced_bytes: u64,
@@ -70,6 +72,7 @@ impl SimDisk {
             pending: Vec::new(),
             capacity: usize::MAX,
             budget: None,
+            once: false,
             fail_sync: false,
             locked: false,
             synced_bytes: 0,
@@ -79,7 +82,34 @@ impl SimDisk {
 
     /// After so many more calls that change something, every further one fails, as if the power were gone.
     pub fn fail_after(&self, calls: u64) {
-        lock(&self.state).budget = Some(calls);
+        let mut state = lock(&self.state);
+        (state.budget, state.once) = (Some(calls), false);
+    }
+
+    /// After so many more calls that change something, one fails.
+    pub fn fail_once_after(&self, calls: u64) {
+        let mut state = lock(&self.state);
+        (state.budget, state.once) = (Some(calls), true);
+    }
+
+    /// Another disk with the same on it.
+    #[must_use]
+    pub fn image(&self) -> SimDisk {
+        let state = lock(&self.state);
+        let copy = SimDisk::new(state.random);
+        {
+            let mut other = lock(&copy.state);
+            other.boot = state.boot;
+            let files = state.files.iter().map(|file| Inode {
+                volatile: file.volatile.clone(),
+                durable: file.durable.clone(),
+                dirty: file.dirty.clone(),
+            });
+            other.files = files.collect();
+            other.names = state.names.clone();
+            other.durable_names = state.durable_names.clone();
+        }
+        copy
     }
 
     /// Calls succeed again, and nothing was lost: only the process died.
@@ -311,7 +341,12 @@ impl State {
     fn spend(&mut self) -> io::Result<()> {
         match &mut self.budget {
             None => Ok(()),
-            Some(0) => Err(io::Error::other("the power is gone")),
+            Some(0) => {
+                if self.once {
+                    self.budget = None;
+                }
+                Err(io::Error::other("the power is gone"))
+            }
             Some(left) => {
                 *left -= 1;
                 Ok(())

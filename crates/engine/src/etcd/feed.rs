@@ -42,6 +42,7 @@ pub(super) async fn run(line: Arc<Line>, from: Revision, mut feed: Box<dyn Feed>
                 line.channel.forget().await;
             }
         }
+        line.connected.store(false, Ordering::Release);
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -69,6 +70,7 @@ async fn follow(line: &Line, seen: &mut Revision, feed: &mut dyn Feed) -> Result
             tracing::warn!(reason = response.cancel_reason, "etcd cancelled the watch");
             return Ok(End::Again);
         }
+        line.connected.store(true, Ordering::Release);
         if response.events.is_empty() && pieces.is_empty() {
             let told = u64::try_from(response.header.unwrap_or_default().revision).unwrap_or(0);
             if response.created || !line.tells_progress || told <= seen.0 {

@@ -15,7 +15,7 @@ mod messages;
 mod tests;
 
 use std::error::Error as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -28,8 +28,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::etcd::lease::Leases;
 use crate::etcd::messages::{
-    BY_MOD, Compare, DeleteRangeRequest, EQUAL, GREATER, KeyValue, PutRequest, RANGE, RangeRequest, RangeResponse,
-    RequestOp, STATUS, StatusRequest, StatusResponse, TXN, TxnRequest, TxnResponse, prefix_end,
+    BY_MOD, COMPACT, CompactionRequest, CompactionResponse, Compare, DeleteRangeRequest, EQUAL, GREATER, KeyValue,
+    PutRequest, RANGE, RangeRequest, RangeResponse, RequestOp, STATUS, StatusRequest, StatusResponse, TXN, TxnRequest,
+    TxnResponse, prefix_end,
 };
 use crate::{
     Answer, CommitError, Engine, EngineError, Expected, Factory, Feed, Head, Layout, Mutation, OpenReason, Opened,
@@ -44,6 +45,10 @@ const MESSAGE_BYTES: usize = 1 << 30;
 const FIRST_PAGE: i64 = 500;
 const PAGE_BYTES: usize = 8 << 20;
 const LARGEST_PAGE: i64 = 10_000;
+/// Of what is put in whole: so many transactions at a time, each with so much. etcd's limits are 128 and 1.5 MB.
+const FILL_AT_ONCE: u64 = 256;
+const FILL_OPERATIONS: usize = 100;
+const FILL_BYTES: usize = 1 << 20;
 
 /// How etcd is reached, and what of it is ours.
 #[derive(Clone)]
@@ -81,11 +86,21 @@ struct Line {
     /// Where somebody waits for it to be.
     wanted: AtomicU64,
     hurry: Notify,
+    connected: AtomicBool,
     /// Whether what etcd says of its progress can be believed.
     tells_progress: bool,
 }
 
-struct Heads(UnboundedSender<Answer>);
+struct Heads(UnboundedSender<Answer>, Arc<Line>);
+
+// === impl EtcdOptions ===
+
+impl EtcdOptions {
+    fn channel(&self) -> Channel {
+        let options = Options { tls: self.tls.clone(), deadline: DEADLINE, message_bytes: MESSAGE_BYTES };
+        Channel::new(self.endpoints.clone(), options)
+    }
+}
 
 // === impl EtcdFactory ===
 
@@ -98,15 +113,7 @@ impl EtcdFactory {
 
 impl Factory for EtcdFactory {
     fn open(&self, _reason: OpenReason, restore: &mut dyn Restore) -> Result<Opened, EngineError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("etcd")
-            .enable_all()
-            .build()
-            .map_err(|error| EngineError::Other { detail: format!("start a thread for etcd: {error}") })?;
-        let runtime = Owned(Some(runtime));
-        let options = Options { tls: self.options.tls.clone(), deadline: DEADLINE, message_bytes: MESSAGE_BYTES };
-        let channel = Channel::new(self.options.endpoints.clone(), options);
+        let (runtime, channel) = (Owned::new()?, self.options.channel());
         let asked = channel.clone();
         let status = runtime.wait(async move { asked.unary::<StatusResponse>(STATUS, &StatusRequest {}).await })?;
         let version = match status {
@@ -123,6 +130,7 @@ impl Factory for EtcdFactory {
             seen: AtomicU64::new(revision.0),
             wanted: AtomicU64::new(0),
             hurry: Notify::new(),
+            connected: AtomicBool::new(true),
             tells_progress: tells_progress(&version),
         });
         tracing::info!(version, revision = revision.0, "etcd is open");
@@ -134,6 +142,80 @@ impl Factory for EtcdFactory {
     fn is_shared(&self) -> bool {
         true
     }
+}
+
+/// Gives everything to `restore`, without going on from there.
+pub(crate) fn read(options: &EtcdOptions, restore: &mut dyn Restore) -> Result<(), EngineError> {
+    let (runtime, channel) = (Owned::new()?, options.channel());
+    load(&runtime, &channel, &options.layout, restore).map(|_| ())
+}
+
+/// Puts records where nothing is, behind a revision.
+pub(crate) fn fill(
+    options: &EtcdOptions,
+    records: &[Record],
+    after: Revision,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Revision, EngineError> {
+    let (runtime, channel) = (Owned::new()?, options.channel());
+    let root = Bytes::from(options.layout.root());
+    let count =
+        RangeRequest { range_end: prefix_end(&root), key: root.clone(), count_only: true, ..Default::default() };
+    let asked = channel.clone();
+    let found = runtime.wait(async move { asked.unary::<RangeResponse>(RANGE, &count).await })?;
+    let found = found.map_err(|error| failed(&error))?;
+    if found.count > 0 {
+        let detail = format!("etcd has {} keys below {} already", found.count, options.layout.root());
+        return Err(EngineError::Other { detail });
+    }
+    let put =
+        |key: Bytes, value: Bytes| RequestOp { put: Some(PutRequest { key, value, lease: 0 }), ..RequestOp::default() };
+    let mut at = u64::try_from(found.header.unwrap_or_default().revision).unwrap_or(0);
+    let mark = Bytes::from(format!("{}tiphys.io/mark", options.layout.root()));
+    // Revisions first: a cluster that is only half there must not look as if it could be used at once.
+    while at < after.0 {
+        progress(after.0 - at + records.len() as u64);
+        let batch = (after.0 - at).min(FILL_AT_ONCE);
+        let request = TxnRequest { success: vec![put(mark.clone(), Bytes::new())], ..TxnRequest::default() };
+        let requests = (0..batch).map(|_| request.clone()).collect();
+        at = runtime.wait(send_all(channel.clone(), requests))?.map_err(|error| failed(&error))?;
+    }
+    let mut left = records;
+    while !left.is_empty() {
+        progress(left.len() as u64);
+        let mut requests = Vec::new();
+        while requests.len() < FILL_AT_ONCE as usize && !left.is_empty() {
+            // Of what fits one transaction of etcd, by number and size.
+            let mut bytes = 0;
+            let fit = left.iter().take(FILL_OPERATIONS).take_while(|record| {
+                bytes += record.path.len() + record.value.len() + 64;
+                bytes <= FILL_BYTES
+            });
+            let (now, later) = left.split_at(fit.count().max(1));
+            left = later;
+            let success = now
+                .iter()
+                .map(|record| put(options.layout.key(&record.resource, &record.path).into(), record.value.to_json()));
+            requests.push(TxnRequest { success: success.collect(), ..TxnRequest::default() });
+        }
+        at = runtime.wait(send_all(channel.clone(), requests))?.map_err(|error| failed(&error))?;
+    }
+    // Nobody can resume from before here.
+    let request = CompactionRequest { revision: i64::try_from(at).unwrap_or(i64::MAX) };
+    let compacted: Result<CompactionResponse, GrpcError> =
+        runtime.wait(async move { channel.unary(COMPACT, &request).await })?;
+    compacted.map_err(|error| failed(&error))?;
+    Ok(Revision(at))
+}
+
+/// At the same time. Gives back the last revision.
+async fn send_all(channel: Channel, requests: Vec<TxnRequest>) -> Result<u64, GrpcError> {
+    let answers = join_all(requests.iter().map(|request| channel.unary::<TxnResponse>(TXN, request))).await;
+    let mut last = 0;
+    for answer in answers {
+        last = last.max(u64::try_from(answer?.header.unwrap_or_default().revision).unwrap_or(0));
+    }
+    Ok(last)
 }
 
 /// Gives the state at one revision to `restore`.
@@ -235,7 +317,7 @@ impl Engine for Etcd {
     }
 
     fn head(&self) -> Option<Arc<dyn Head>> {
-        Some(Arc::new(Heads(self.heads.clone())))
+        Some(Arc::new(Heads(self.heads.clone(), Arc::clone(&self.line))))
     }
 
     fn close(self: Box<Self>) -> Result<(), EngineError> {
@@ -256,6 +338,10 @@ impl Head for Heads {
         if let Err(unsent) = self.0.send(answer) {
             (unsent.0)(Err(gone()));
         }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.1.connected.load(Ordering::Acquire)
     }
 }
 
@@ -366,6 +452,16 @@ struct Owned(Option<Runtime>);
 // === impl Owned ===
 
 impl Owned {
+    fn new() -> Result<Owned, EngineError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("etcd")
+            .enable_all()
+            .build()
+            .map_err(|error| EngineError::Other { detail: format!("start a thread for etcd: {error}") })?;
+        Ok(Owned(Some(runtime)))
+    }
+
     fn begin<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,

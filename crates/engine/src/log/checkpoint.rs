@@ -64,7 +64,7 @@ impl Checkpointer {
         Ok(bytes)
     }
 
-    fn write(&self, temporary: &str, live: Live, give_up: &AtomicBool) -> Result<u64, EngineError> {
+    pub(super) fn write(&self, temporary: &str, live: Live, give_up: &AtomicBool) -> Result<u64, EngineError> {
         let path = || file_path(&*self.disk, temporary);
         let mut file = self.disk.create(temporary).map_err(failed("create", path()))?;
         let (mut buffer, mut offset) = (Vec::with_capacity(WRITE + FRAME), 0);
@@ -152,9 +152,18 @@ impl Drop for Running {
 
 /// Gives the state to `restore`, and says how large the file is.
 pub(super) fn restore(disk: &dyn Disk, number: u64, restore: &mut dyn Restore) -> Result<u64, EngineError> {
-    let name = checkpoint_name(number);
-    let path = file_path(disk, &name);
-    let file = disk.open(&name).map_err(failed("open", path.clone()))?;
+    restore_from(disk, &checkpoint_name(number), number, restore)
+}
+
+/// The same of a file with another name.
+pub(super) fn restore_from(
+    disk: &dyn Disk,
+    name: &str,
+    number: u64,
+    restore: &mut dyn Restore,
+) -> Result<u64, EngineError> {
+    let path = file_path(disk, name);
+    let file = disk.open(name).map_err(failed("open", path.clone()))?;
     let mut reader = Reader::new(&*file, path, number)?;
     let mut sequence = reader.head()?.0.sequence;
     let mut found = 0;

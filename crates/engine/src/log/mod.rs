@@ -15,14 +15,16 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::disk::{Disk, DiskFile, RealDisk, failed};
 use crate::log::checkpoint::{Checkpointer, Running};
 use crate::log::frame::{Body, Change, FORMAT, Writer};
 use crate::log::reader::{End, Next, Reader};
+use crate::transfer::{self, Collector, Contents};
 use crate::{
-    CommitError, Durability, Engine, EngineError, Factory, Live, OpenReason, Opened, Outcome, Restore, Revision,
-    Transaction,
+    CommitError, Durability, Engine, EngineError, Factory, Live, OpenReason, Opened, Outcome, Record, Restore,
+    Revision, Transaction,
 };
 
 /// Files are copied in pieces of it.
@@ -336,6 +338,64 @@ impl Default for LogOptions {
     fn default() -> LogOptions {
         LogOptions { checkpoint_bytes: 16 << 20, step_bytes: 1 << 20 }
     }
+}
+
+/// What a log keeps, without changing anything or keeping anybody out.
+pub(crate) fn read(disk: &dyn Disk) -> Result<Contents, EngineError> {
+    let files = Files::find(disk)?;
+    let mut found = Collector::default();
+    if let Some(number) = files.checkpoint {
+        checkpoint::restore(disk, number, &mut found)?;
+    }
+    if files.checkpoint.is_none() && files.logs.is_empty() {
+        let detail = format!("there is no store in {}", disk.path().display());
+        return Err(EngineError::Other { detail });
+    }
+    let mut replayed = Replayed::default();
+    for (at, number) in files.logs.iter().enumerate() {
+        replayed = replay(disk, *number, at + 1 == files.logs.len(), replayed, &mut found)?;
+    }
+    found.revision = found.revision.max(replayed.revision);
+    Ok(found.finish())
+}
+
+/// A snapshot's number: no log has it, so that neither is taken for the other.
+const SNAPSHOT: u64 = 0;
+
+pub(crate) fn read_snapshot(disk: &dyn Disk, name: &str, restore: &mut dyn Restore) -> Result<(), EngineError> {
+    checkpoint::restore_from(disk, name, SNAPSHOT, restore).map(|_| ())
+}
+
+pub(crate) fn write_snapshot(
+    disk: &RealDisk,
+    name: &str,
+    revision: Revision,
+    records: Vec<Record>,
+) -> Result<u64, EngineError> {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let path = file_path(disk, name);
+    let temporary = format!("{name}.tmp");
+    let writer = Checkpointer { disk: shared, number: SNAPSHOT, revision };
+    let bytes = writer.write(&temporary, Box::new(records.into_iter().map(Ok)), &AtomicBool::new(false))?;
+    disk.rename(&temporary, name).map_err(failed("rename", path.clone()))?;
+    disk.sync_names().map_err(failed("sync", path))?;
+    Ok(bytes)
+}
+
+/// Makes a log where there is none, with these records, going on at `revision`.
+pub(crate) fn create_from(disk: &RealDisk, revision: Revision, records: Vec<Record>) -> Result<(), EngineError> {
+    let _lock = disk.lock()?;
+    transfer::expect_none(disk)?;
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let name = checkpoint_name(1);
+    let temporary = format!("{name}.tmp");
+    let writer = Checkpointer { disk: shared, number: 1, revision };
+    writer.write(&temporary, Box::new(records.into_iter().map(Ok)), &AtomicBool::new(false))?;
+    // The log first: a checkpoint without one would be damage.
+    create(disk, 1, 0, revision)?;
+    let path = file_path(disk, &name);
+    disk.rename(&temporary, &name).map_err(failed("rename", path.clone()))?;
+    disk.sync_names().map_err(failed("sync", path))
 }
 
 /// The files of a directory that matter.

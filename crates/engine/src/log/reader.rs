@@ -97,7 +97,8 @@ impl<'a> Reader<'a> {
 
     /// What it means that there is no frame in this range.
     fn end(&mut self, sequence: u64, range: Range<u64>, detail: &str) -> Result<End, EngineError> {
-        let start = range.start;
+        // A file that is cut off within the zeros behind a frame ends before the next one would begin.
+        let (start, range) = (range.start, range.start..range.end.max(range.start));
         if self.was_synced_behind(start, sequence)? {
             return Err(self.damaged_at(start, "records that had been synced are missing"));
         }

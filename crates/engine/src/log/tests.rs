@@ -470,3 +470,162 @@ fn a_missing_log_is_noticed() {
     disk.remove("00000002.log").unwrap();
     assert!(matches!(open(&disk, OpenReason::Start), Err(EngineError::Damaged { .. })));
 }
+
+/// So many by default, and as many as are asked for where time is no matter.
+fn count(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|count| count.parse().ok()).unwrap_or(default)
+}
+
+/// `TIPHYS_CRASH_IMAGES` says how many power cuts; each leaves an image that some of what was not synced is missing
+/// from, sector by sector, also while the log is being opened, and each is opened and compared with what was promised.
+#[test]
+fn crash_images_open_with_what_was_promised() {
+    use proptest::strategy::ValueTree as _;
+    let wanted = count("TIPHYS_CRASH_IMAGES", 3_000);
+    let rough = prop_oneof![
+        12 => prop::collection::vec(write(), 1..4).prop_map(Step::Commit),
+        1 => Just(Step::Sync),
+        2 => Just(Step::Checkpoint),
+        1 => Just(Step::Kill),
+        2 => Just(Step::PowerCut),
+        4 => (0..40_u64).prop_map(Step::PowerCutAfter),
+        4 => (0..12_u64).prop_map(Step::CutWhileOpening),
+    ];
+    let histories = prop::collection::vec(rough, 20..80);
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut images, mut seed) = (0, 0);
+    while images < wanted {
+        seed += 1;
+        let steps = histories.new_tree(&mut runner).unwrap().current();
+        let (disk, _) = run(seed, &steps);
+        // The machine was started so often.
+        images += disk.boot_id().parse::<u64>().unwrap() - 1;
+    }
+    eprintln!("{images} crash images of {seed} histories");
+}
+
+/// How a call fails in a sweep.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Failing {
+    /// It and all after it, until the power is cut.
+    Power,
+    /// It and all after it, until the process is started again.
+    Process,
+    /// It alone.
+    Once,
+}
+
+/// A thousand transactions, of which some call to the disk fails: the `call`-th. Gives back whether it came so far.
+fn swept(call: u64, failing: Failing) -> bool {
+    let disk = SimDisk::new(call + 1);
+    let mut model = Model::new();
+    let mut engine = Some(open(&disk, OpenReason::Start).unwrap().0);
+    match failing {
+        Failing::Once => disk.fail_once_after(call),
+        Failing::Power | Failing::Process => disk.fail_after(call),
+    }
+    let mut reached = false;
+    for number in 0..1000_u64 {
+        let running = engine.as_mut().unwrap();
+        let durability = if number % 5 == 0 { Durability::Relaxed } else { Durability::Synced };
+        let len = (number % 7 != 6).then_some(u16::try_from(number * 37 % 300).unwrap());
+        let write = Write { durability, changes: vec![(u8::try_from(number % 12).unwrap(), len)] };
+        let batch = model.transactions(&[write]);
+        let mut outcome = Ok(());
+        if number % 250 == 249 {
+            outcome = running.checkpoint(live(model.latest())).map_err(|_| ());
+        }
+        if outcome.is_ok() && !batch.is_empty() {
+            match running.commit(&batch) {
+                Ok(outcomes) => {
+                    let Outcome::Committed(revision) = outcomes[0] else { panic!("conflict") };
+                    assert!(revision.0 > model.used);
+                    model.push(&batch[0], revision.0);
+                    if durability == Durability::Synced {
+                        model.safe = revision.0;
+                    }
+                }
+                // Nothing was written.
+                Err(CommitError::Refused(_)) if failing == Failing::Once => reached = true,
+                Err(CommitError::Refused(_)) => outcome = Err(()),
+                Err(CommitError::Broken(_)) => {
+                    model.push(&batch[0], model.used + 1);
+                    outcome = Err(());
+                }
+            }
+        }
+        if outcome.is_ok() {
+            continue;
+        }
+        reached = true;
+        drop(engine.take());
+        let reason = match failing {
+            Failing::Power => {
+                disk.power_cut();
+                OpenReason::Start
+            }
+            Failing::Process => {
+                disk.revive();
+                OpenReason::Start
+            }
+            Failing::Once => OpenReason::Failure,
+        };
+        let (opened, restored) = open(&disk, reason).unwrap();
+        model.check(&restored);
+        engine = Some(opened);
+    }
+    drop(engine);
+    disk.revive();
+    let (_engine, restored) = open(&disk, OpenReason::Start).unwrap();
+    model.check(&restored);
+    reached
+}
+
+/// `TIPHYS_SWEEP_STEP=1` has every call fail; every 61st without it.
+#[test]
+fn any_failing_call_loses_nothing() {
+    let step = count("TIPHYS_SWEEP_STEP", 61);
+    for failing in [Failing::Power, Failing::Process, Failing::Once] {
+        // Checkpoints are written beside, so that the last call is not always the same one.
+        let mut call = 0;
+        let mut beyond = 0;
+        while beyond < 3 {
+            beyond = if swept(call, failing) { 0 } else { beyond + 1 };
+            call += step;
+        }
+        assert!(call > 1000, "the workload has only {call} calls");
+        eprintln!("{failing:?}: {} places of {call} calls", call / step);
+    }
+}
+
+/// `TIPHYS_FLIP_STEP=1` flips every bit; every 29th without it.
+#[test]
+fn any_flipped_bit_is_reported_or_harmless() {
+    let step = usize::try_from(count("TIPHYS_FLIP_STEP", 29)).unwrap();
+    let small = |number: u16| {
+        let changes = vec![((number % 12) as u8, (number % 6 != 5).then_some(number % 80)), (12, Some(7))];
+        Step::Commit(vec![Write { durability: Durability::Synced, changes }])
+    };
+    let mut steps: Vec<Step> = (0..30).map(small).collect();
+    steps.push(Step::Checkpoint);
+    steps.extend((30..50).map(small));
+    let (disk, model) = run(7, &steps);
+    let (mut flipped, mut reported) = (0, 0);
+    let names: Vec<String> = disk.list().unwrap().into_iter().filter(|name| name != "lock").collect();
+    for name in names {
+        let sound = disk.contents(&name).unwrap();
+        for bit in (0..sound.len() * 8).step_by(step) {
+            // What is done while opening must not add up.
+            let image = disk.image();
+            assert!(image.flip(&name, bit / 8, u8::try_from(bit % 8).unwrap()));
+            flipped += 1;
+            match open(&image, OpenReason::Start) {
+                Err(EngineError::Damaged { .. } | EngineError::Format { .. }) => reported += 1,
+                Err(error) => panic!("{error}"),
+                Ok((_, restored)) => assert_eq!(&restored.contents, model.latest(), "bit {bit} of {name}"),
+            }
+        }
+    }
+    assert!(reported > flipped / 10, "only {reported} of {flipped}");
+    eprintln!("{flipped} flipped bits, {reported} reported, the others harmless");
+}

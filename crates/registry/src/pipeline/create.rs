@@ -4,7 +4,7 @@ use apimachinery::ApiError;
 use bytes::Bytes;
 use store::{Expect, StoreError};
 
-use super::{Kind, Registry, Written, admission_request, decode::Body, metadata, store_error};
+use super::{Kind, Registry, Turn, Written, admission_request, decode::Body, metadata, store_error};
 use crate::{
     RequestCx,
     admission::Operation,
@@ -100,6 +100,22 @@ impl Registry {
         object: &mut dyn AnyObject,
         owned: &[u8],
     ) -> Result<Written, ApiError> {
+        let turn = self.turn(kind).await?;
+        let created = self.create_in_turn(kind, cx, object, owned, turn.as_ref()).await;
+        if created.as_ref().map_or(true, |written| written.entry.is_none()) {
+            self.give_back(turn.as_ref()).await;
+        }
+        created
+    }
+
+    async fn create_in_turn(
+        &self,
+        kind: &Kind,
+        cx: &RequestCx,
+        object: &mut dyn AnyObject,
+        owned: &[u8],
+        turn: Option<&Turn>,
+    ) -> Result<Written, ApiError> {
         let (resource, info) = (&kind.resource, kind.info());
         metadata::fill_system_fields(object.metadata_mut(), cx.now);
         let reservation = resource.reserve(cx, object, None)?;
@@ -125,7 +141,7 @@ impl Registry {
                 None => Ok(Written { bytes: canonical::unversioned(&served), entry: None, created: true }),
             };
         }
-        match self.put(kind, key, Expect::Absent, value).await {
+        match self.put(kind, key, Expect::Absent, value, turn).await {
             Ok(entry) => {
                 if let Some(reservation) = reservation {
                     reservation.commit();
@@ -133,6 +149,7 @@ impl Registry {
                 resource.after_create(cx, object);
                 Ok(Written { bytes: kind.written(&entry, &served), entry: Some(entry), created: true })
             }
+            Err(StoreError::Conflict { op: 1, .. }) => Err(ApiError::timeout("the turn to allocate was lost", 1)),
             Err(StoreError::Conflict { current, .. }) => {
                 let mut error = ApiError::already_exists(&kind.gvr, &name);
                 let deleting = current.is_some_and(|entry| {

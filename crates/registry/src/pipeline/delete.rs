@@ -86,7 +86,7 @@ impl Registry {
             return Ok(Some(Deleted::Pending { bytes: canonical::at(&value, current.mod_revision().0) }));
         }
         let expect = Expect::Revision(current.mod_revision());
-        match self.put(kind, current.key().clone(), expect, value).await {
+        match self.put(kind, current.key().clone(), expect, value, None).await {
             Ok(entry) => Ok(Some(Deleted::Pending { bytes: entry.bytes().clone() })),
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(store_error(&error)),

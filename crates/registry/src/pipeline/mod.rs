@@ -13,6 +13,7 @@ mod modify;
 mod patch;
 mod scale;
 mod select;
+pub mod turn;
 mod watch;
 
 use std::{
@@ -31,6 +32,7 @@ use jiff::Timestamp;
 use metrics::{Family, Histogram, Stability};
 use store::{EngineError, Entry, Expect, Key, Revision, Store, StoreError, Template, Txn};
 
+use self::turn::Turn;
 use crate::{
     Durability, Info, ReadObjects, Reader, RequestCx, ResourceHandle, UserInfo, Verb,
     admission::{Admission, AdmissionRequest, Operation},
@@ -324,8 +326,17 @@ impl Registry {
         self.inner.store.commit(txn).await.map(|committed| Arc::clone(committed.entry()))
     }
 
-    async fn put(&self, kind: &Kind, key: Key, expect: Expect, value: Template) -> Result<Arc<Entry>, StoreError> {
-        let written = self.commit(kind, Txn::new().put(&kind.table, key, expect, value)).await?;
+    async fn put(
+        &self,
+        kind: &Kind,
+        key: Key,
+        expect: Expect,
+        value: Template,
+        turn: Option<&Turn>,
+    ) -> Result<Arc<Entry>, StoreError> {
+        let txn = Txn::new().put(&kind.table, key, expect, value);
+        let txn = turn.map_or_else(|| txn.clone(), |turn| turn.end_with(txn.clone()));
+        let written = self.commit(kind, txn).await?;
         self.check_rules(kind);
         Ok(written)
     }

@@ -9,7 +9,8 @@ use futures::future::{BoxFuture, FutureExt as _};
 use store::{Entry, Expect, StoreError, Txn};
 
 use super::{
-    Kind, Patch, Registry, ScaleChange, Written, admission_request, decode::Body, metadata, revision_of, store_error,
+    Kind, Patch, Registry, ScaleChange, Turn, Written, admission_request, decode::Body, metadata, revision_of,
+    store_error,
 };
 use crate::{
     RequestCx, UpdateKind,
@@ -228,6 +229,28 @@ impl Registry {
         old: &dyn AnyObject,
         draft: Draft,
     ) -> Result<Option<Written>, ApiError> {
+        let turn = match update {
+            UpdateKind::Object => self.turn(kind).await?,
+            _ => None,
+        };
+        let swapped = self.swap_in_turn(kind, cx, update, (current, working), old, draft, turn.as_ref()).await;
+        if !swapped.as_ref().is_ok_and(|written| written.as_ref().is_some_and(|written| written.entry.is_some())) {
+            self.give_back(turn.as_ref()).await;
+        }
+        swapped
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one attempt needs all that the loop around it has")]
+    async fn swap_in_turn(
+        &self,
+        kind: &Kind,
+        cx: &RequestCx,
+        update: UpdateKind<'_>,
+        (current, working): (&Entry, &Bytes),
+        old: &dyn AnyObject,
+        draft: Draft,
+        turn: Option<&Turn>,
+    ) -> Result<Option<Written>, ApiError> {
         let resource = &kind.resource;
         let Draft { object: mut new, owners } = draft;
         let new = &mut *new;
@@ -275,7 +298,7 @@ impl Registry {
             let bytes = canonical::at(&served, revision);
             return Ok(Some(Written { bytes, entry: None, created: false }));
         }
-        match self.put(kind, current.key().clone(), expect, value).await {
+        match self.put(kind, current.key().clone(), expect, value, turn).await {
             Ok(entry) => {
                 if let Some(reservation) = reservation {
                     reservation.commit();

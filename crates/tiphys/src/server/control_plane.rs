@@ -45,7 +45,10 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let identity = ServingIdentity::new(&certificate, &key)?;
     let tls = pki::server_config_for_any_client(identities(settings, identity.clone())?)?;
 
-    let storage::Storage { store, .. } = storage::open(&settings.arguments.storage, layout, supervisor).await?;
+    let storage::Storage { store, at_rest } = {
+        let event_ttl = settings.arguments.operations.event_ttl;
+        storage::open(&settings.arguments.storage, event_ttl, layout, supervisor).await?
+    };
     let resources =
         apiserver::kinds::all(&resources::Options { service_ranges: vec![settings.arguments.service_cidr] });
     let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
@@ -73,8 +76,11 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let dialer = Arc::new(super::node::Dialer::default());
     let builder = ApiServer::builder(registry.clone(), authentication.authenticators.clone(), authorizer, supervisor);
     let documents = authentication.documents().into_iter();
-    let server = documents
-        .fold(builder, |builder, (path, document)| builder.path(path, document))
+    let mut builder = documents.fold(builder, |builder, (path, document)| builder.path(path, document));
+    if at_rest.has_plugins() {
+        builder = builder.health_check(Arc::new(storage::KmsProviders(at_rest)));
+    }
+    let server = builder
         .token_issuer(authentication.tokens.clone())
         .node_dialer(dialer.clone())
         .aggregation(aggregation::aggregation(settings, &outbound, supervisor)?)

@@ -45,6 +45,7 @@ impl Strategy for Services {
     ];
     const NAME_RULE: NameRule = NameRule::Dns1035Label;
     const ALLOW_CREATE_ON_UPDATE: bool = true;
+    const ALLOCATES: bool = true;
 
     fn start(&self, reader: &Reader) -> Result<(), ApiError> {
         self.allocator.fill(&reader.list::<Service>("", "services", None));

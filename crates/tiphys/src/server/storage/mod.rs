@@ -76,6 +76,7 @@ pub(crate) struct Storage {
 
 pub(crate) async fn open(
     arguments: &StorageArguments,
+    event_ttl: Duration,
     layout: &layout::Layout,
     supervisor: &Supervisor,
 ) -> anyhow::Result<Storage> {
@@ -92,8 +93,9 @@ pub(crate) async fn open(
         let options = StoreOptions {
             codec: at_rest.clone(),
             lifetimes: vec![
-                ("events".into(), apiserver::expire::EVENT_TTL),
+                ("events".into(), event_ttl),
                 (apiserver::masters::RESOURCE.into(), apiserver::masters::LIFETIME),
+                (registry::pipeline::turn::RESOURCE.into(), registry::pipeline::turn::LIFETIME),
             ],
             ..StoreOptions::default()
         };
@@ -116,6 +118,10 @@ pub(crate) async fn open(
 }
 
 impl StorageArguments {
+    pub(crate) fn prefix(&self) -> &str {
+        &self.etcd_prefix
+    }
+
     /// `None` where the cluster is kept in the data directory.
     pub(crate) fn etcd(&self, layout: &Arc<Layout>) -> anyhow::Result<Option<EtcdOptions>> {
         match (self.storage_backend, self.etcd_servers.is_empty()) {
@@ -142,6 +148,22 @@ impl StorageArguments {
         };
         let compaction = Some(self.etcd_compaction_interval).filter(|interval| !interval.is_zero());
         Ok(Some(EtcdOptions { endpoints, tls, layout: Arc::clone(layout), compaction }))
+    }
+}
+
+/// Whether the KMS plugins are well. Upstream: `/healthz/kms-providers`.
+pub(crate) struct KmsProviders(pub(crate) Arc<AtRest>);
+
+impl apiserver::HealthCheck for KmsProviders {
+    fn name(&self) -> &str {
+        "kms-providers"
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self.0.unhealthy_plugins().first() {
+            None => Ok(()),
+            Some((name, why)) => Err(format!("{name}: {why}")),
+        }
     }
 }
 
