@@ -149,7 +149,7 @@ impl CustomKind {
         Ok(object)
     }
 
-    /// JSON of a converted object, `as_stored` when nothing was changed.
+    /// JSON of an object of this version; one that was converted is pruned by it.
     fn served(&self, mut object: Value, was_foreign: bool) -> Bytes {
         if was_foreign {
             self.coerce(&mut object, self.version());

@@ -94,7 +94,9 @@ async fn who_comes_back_too_late_is_told_how_to_go_on() {
     let (selection, options) = fixture.selection(&format!("limit: 1&continue: {token}"));
     let expired = fixture.registry.list(&fixture.maps, "default", &selection, &options).err().unwrap();
     assert_eq!((expired.code, expired.reason.as_str()), (410, "Expired"));
-    assert!(expired.message.starts_with("The provided continue parameter is too old to display a consistent list result."));
+    assert!(
+        expired.message.starts_with("The provided continue parameter is too old to display a consistent list result.")
+    );
     // The other token goes on with what is there now, and is of one version from then on.
     let other = expired.continue_token.unwrap();
     let (names, next, _) = fixture.names(&format!("limit: 2&continue: {other}"));

@@ -7,7 +7,7 @@
 use apimachinery::field::{Error, ErrorList, Path};
 use serde_json::{Map, Value};
 
-use super::{Additional, Checks, JsonType, Structural};
+use super::{Additional, Checks, Structural};
 use crate::table::ListType;
 
 /// What validation found.
@@ -158,8 +158,7 @@ impl Walker<'_> {
         if let Some(pattern) = checks.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
             self.invalid(text, &format!("should match '{}'", pattern.text()));
         }
-        if let Some((format, name)) = checks.format.as_ref().filter(|(format, _)| !format.is_match(text)) {
-            let _known = format;
+        if let Some((_, name)) = checks.format.as_ref().filter(|(format, _)| !format.is_match(text)) {
             self.wrong_type(name, text, Value::from(text));
         }
     }
@@ -416,11 +415,4 @@ pub(crate) fn go_float(value: f64) -> String {
         };
     }
     format!("{value}")
-}
-
-impl JsonType {
-    /// Whether values of the type hold other values.
-    pub fn is_compound(self) -> bool {
-        matches!(self, Self::Array | Self::Object)
-    }
 }
