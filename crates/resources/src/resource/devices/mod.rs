@@ -102,11 +102,10 @@ pub(super) fn toleration(toleration: &DeviceToleration, path: &Path, errors: &mu
         check::label_name(toleration.key.text(), &path.child("key"), errors);
     }
     match toleration.operator.text() {
-        "Exists" => {
-            if !toleration.value.text().is_empty() {
-                errors.invalid(&path.child("value"), &toleration.value, "must be empty for operator `Exists`");
-            }
+        "Exists" if !toleration.value.text().is_empty() => {
+            errors.invalid(&path.child("value"), &toleration.value, "must be empty for operator `Exists`");
         }
+        "Exists" => {}
         "Equal" => check::label_value(toleration.value.text(), &path.child("value"), errors),
         "" => errors.required(&path.child("operator"), ""),
         other => errors.not_supported(&path.child("operator"), other, &["Equal", "Exists"]),
