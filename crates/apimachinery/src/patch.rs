@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 
 /// Most operations of one JSON patch. Upstream: `maxJSONPatchOperations`.
 pub const MAX_OPERATIONS: usize = 10_000;
+/// Bytes that all copies of one JSON patch may add together: each may copy what those before it copied, so that a few
+/// of them would fill the memory. Upstream: `JSONPatchMaxCopyBytes`.
+pub const MAX_COPIED_BYTES: usize = 3 * 1024 * 1024;
 /// Deepest path of an operation, so that a patch cannot build something that no parser accepts.
 const MAX_DEPTH: usize = 10_000;
 
@@ -17,6 +20,11 @@ pub enum PatchError {
     /// Too many operations: 413.
     #[error("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {0}")]
     TooMany(usize),
+    /// Copies that add too much: 413.
+    #[error(
+        "Unable to complete the copy, the accumulated size increase of copy is {0}, exceeding the limit {MAX_COPIED_BYTES}"
+    )]
+    TooLarge(usize),
     /// A `test` failed: 422.
     #[error("{0}")]
     TestFailed(String),
@@ -33,13 +41,14 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooMany(operations.len()));
     }
+    let mut copied = 0;
     for operation in operations {
-        apply(target, operation)?;
+        apply(target, operation, &mut copied)?;
     }
     Ok(())
 }
 
-fn apply(target: &mut Value, operation: &Value) -> Result<(), PatchError> {
+fn apply(target: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), PatchError> {
     let text = |field: &str| operation.get(field).and_then(Value::as_str);
     let kind = text("op").unwrap_or("unknown");
     let path =
@@ -76,7 +85,12 @@ fn apply(target: &mut Value, operation: &Value) -> Result<(), PatchError> {
         }
         "copy" => {
             let (from_text, from) = from()?;
-            let value = from.get(target).cloned().ok_or_else(|| missing("copy", from_text))?;
+            let value = from.get(target).ok_or_else(|| missing("copy", from_text))?;
+            *copied = copied.saturating_add(size(value));
+            if *copied > MAX_COPIED_BYTES {
+                return Err(PatchError::TooLarge(*copied));
+            }
+            let value = value.clone();
             pointer.add(target, value, kind)
         }
         "test" => {
@@ -88,6 +102,17 @@ fn apply(target: &mut Value, operation: &Value) -> Result<(), PatchError> {
             Err(PatchError::TestFailed(format!("testing value {path} failed: test failed")))
         }
         other => Err(PatchError::Malformed(format!("Unexpected kind: {other}"))),
+    }
+}
+
+/// About as many bytes as the value's JSON has. What is asked here was read within the limits of depth.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 4,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| size(item) + 1).sum::<usize>() + 2,
+        Value::Object(members) => members.iter().map(|(key, value)| key.len() + size(value) + 4).sum::<usize>() + 2,
     }
 }
 
@@ -252,6 +277,14 @@ mod tests {
         )
         .unwrap();
         assert_eq!(value, json!({"x~y/z":2,"c":[2,3],"d":{"b":[2,3]}}));
+    }
+
+    #[test]
+    fn copies_of_copies_end() {
+        let mut target = serde_json::json!({"a": {"x": "y".repeat(1000)}});
+        let copy = |round: usize| serde_json::json!({"op": "copy", "from": "/a", "path": format!("/a/b{round}")});
+        let error = json_patch(&mut target, &(0..16).map(copy).collect()).unwrap_err();
+        assert!(matches!(error, PatchError::TooLarge(size) if size < 2 * MAX_COPIED_BYTES), "{error}");
     }
 
     #[test]

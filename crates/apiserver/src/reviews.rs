@@ -3,17 +3,19 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use api::{
+    ObjectMeta,
     authentication::v1::{
         SelfSubjectReview, SelfSubjectReviewStatus, TokenReview, TokenReviewStatus, UserInfo as ApiUser,
     },
     authorization::v1::{
-        LocalSubjectAccessReview, NonResourceAttributes, ResourceAttributes, SelfSubjectAccessReview,
-        SelfSubjectRulesReview, SubjectAccessReview, SubjectAccessReviewStatus, SubjectRulesReviewStatus,
+        FieldSelectorAttributes, LabelSelectorAttributes, LocalSubjectAccessReview, NonResourceAttributes,
+        ResourceAttributes, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
+        SubjectAccessReviewStatus, SubjectRulesReviewStatus,
     },
 };
 use apimachinery::{
     ApiError,
-    field::{Error, Path},
+    field::{Error, ErrorList, Path},
 };
 use futures::future::{BoxFuture, FutureExt as _};
 use registry::{
@@ -21,6 +23,7 @@ use registry::{
     auth::{Attributes, Authenticator, Authorizer, Decision},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 
 /// A create-only kind.
 struct Review {
@@ -117,7 +120,9 @@ impl Action for Tokens {
                     user: Some(api_user(&identity.user)),
                     ..TokenReviewStatus::default()
                 },
-                Ok(None) => TokenReviewStatus::default(),
+                Ok(None) => {
+                    TokenReviewStatus { error: Some("invalid bearer token".to_owned()), ..TokenReviewStatus::default() }
+                }
                 Err(error) => TokenReviewStatus { error: Some(error.to_string()), ..TokenReviewStatus::default() },
             };
             review.spec.token = token;
@@ -144,15 +149,29 @@ impl Action for WhoAmI {
 
 // === authorization ===
 
+/// What is asked, and which parts of it could not be read and count as not said.
 fn access_attributes(
     user: Arc<UserInfo>,
     resource: Option<&ResourceAttributes>,
     non_resource: Option<&NonResourceAttributes>,
-) -> Attributes {
+) -> (Attributes, Vec<&'static str>) {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let base = Attributes { user, ..Attributes::default() };
     if let Some(resource) = resource {
-        return Attributes {
+        let mut ignored = Vec::new();
+        let field_selector = resource.field_selector.as_ref().map_or_else(String::new, |selector| {
+            field_selector(selector).unwrap_or_else(|| {
+                ignored.push("spec.resourceAttributes.fieldSelector ignored due to parse error");
+                String::new()
+            })
+        });
+        let label_selector = resource.label_selector.as_ref().map_or_else(String::new, |selector| {
+            label_selector(selector).unwrap_or_else(|| {
+                ignored.push("spec.resourceAttributes.labelSelector ignored due to parse error");
+                String::new()
+            })
+        });
+        let attributes = Attributes {
             verb: text(&resource.verb),
             namespace: text(&resource.namespace),
             api_group: text(&resource.group),
@@ -161,43 +180,138 @@ fn access_attributes(
             subresource: text(&resource.subresource),
             name: text(&resource.name),
             is_resource_request: true,
+            field_selector,
+            label_selector,
             ..base
         };
+        return (attributes, ignored);
     }
     if let Some(non_resource) = non_resource {
-        return Attributes { verb: text(&non_resource.verb), path: text(&non_resource.path), ..base };
+        let attributes = Attributes { verb: text(&non_resource.verb), path: text(&non_resource.path), ..base };
+        return (attributes, Vec::new());
     }
-    base
+    (base, Vec::new())
 }
 
-async fn decide(authorizer: &dyn Authorizer, attributes: &Attributes) -> SubjectAccessReviewStatus {
-    let decision = authorizer.authorize(attributes).await;
+/// As in a URL; what is not understood is left out, so that more is asked for than is wanted, never less.
+fn field_selector(selector: &FieldSelectorAttributes) -> Option<String> {
+    if let Some(raw) = selector.raw_selector.as_ref().filter(|raw| !raw.is_empty()) {
+        return apimachinery::fields::FieldSelector::parse(raw).is_ok().then(|| raw.clone());
+    }
+    let escape = |text: &str| text.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
+    let terms = selector.requirements.iter().flatten().filter_map(|requirement| {
+        let [value] = requirement.values.as_deref()? else { return None };
+        match requirement.operator.as_str() {
+            "In" => Some(format!("{}={}", escape(&requirement.key), escape(value))),
+            "NotIn" => Some(format!("{}!={}", escape(&requirement.key), escape(value))),
+            _ => None,
+        }
+    });
+    Some(terms.collect::<Vec<_>>().join(","))
+}
+
+fn label_selector(selector: &LabelSelectorAttributes) -> Option<String> {
+    if let Some(raw) = selector.raw_selector.as_ref().filter(|raw| !raw.is_empty()) {
+        return apimachinery::Selector::parse(raw).is_ok().then(|| raw.clone());
+    }
+    let terms = selector.requirements.iter().flatten().filter_map(|requirement| {
+        let (key, values) = (&requirement.key, requirement.values.as_deref().unwrap_or_default().join(","));
+        match requirement.operator.as_str() {
+            "In" => Some(format!("{key} in ({values})")),
+            "NotIn" => Some(format!("{key} notin ({values})")),
+            "Exists" => Some(key.clone()),
+            "DoesNotExist" => Some(format!("!{key}")),
+            _ => None,
+        }
+    });
+    let text = terms.collect::<Vec<_>>().join(",");
+    apimachinery::Selector::parse(&text).is_ok().then_some(text)
+}
+
+async fn decide(
+    authorizer: &dyn Authorizer,
+    (attributes, ignored): (Attributes, Vec<&'static str>),
+) -> SubjectAccessReviewStatus {
+    let decision = authorizer.authorize(&attributes).await;
     let reason = decision.reason();
     SubjectAccessReviewStatus {
         allowed: decision.is_allowed(),
         denied: matches!(decision, Decision::Deny { .. }).then_some(true),
         reason: (!reason.is_empty()).then(|| reason.to_owned()),
-        evaluation_error: None,
+        evaluation_error: (!ignored.is_empty()).then(|| ignored.join(", ")),
     }
 }
 
-/// Exactly one of the two kinds of attributes. Upstream: `apis/authorization/validation`.
-fn check_spec(kind: &str, resource: bool, non_resource: bool) -> Result<(), ApiError> {
-    let path = Path::new("spec");
-    let error = match (resource, non_resource) {
-        (true, true) => Error::invalid(
-            &path.child("nonResourceAttributes"),
-            serde_json::Value::Null,
-            "cannot be specified in combination with resourceAttributes",
-        ),
-        (false, false) => Error::invalid(
-            &path.child("resourceAttributes"),
-            serde_json::Value::Null,
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        ),
-        _ => return Ok(()),
-    };
-    Err(ApiError::invalid(AUTHORIZATION, kind, "", &error.into()))
+/// What is wrong with a review. Upstream: `apis/authorization/validation`.
+#[derive(Default)]
+struct Mistakes(ErrorList);
+
+impl Mistakes {
+    /// Exactly one of the two kinds of attributes.
+    fn attributes(&mut self, resource: Option<&ResourceAttributes>, non_resource: Option<&NonResourceAttributes>) {
+        let path = Path::new("spec");
+        match (resource, non_resource) {
+            (Some(_), Some(non_resource)) => self.0.push(Error::invalid(
+                &path.child("nonResourceAttributes"),
+                json!(non_resource),
+                "cannot be specified in combination with resourceAttributes",
+            )),
+            (None, None) => self.0.push(Error::invalid(
+                &path.child("resourceAttributes"),
+                serde_json::Value::Null,
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            )),
+            _ => {}
+        }
+        let Some(resource) = resource else { return };
+        let path = path.child("resourceAttributes");
+        if let Some(selector) = &resource.field_selector {
+            let some = selector.requirements.as_ref().is_some_and(|requirements| !requirements.is_empty());
+            self.selector(selector.raw_selector.as_deref(), some, &path.child("fieldSelector"));
+        }
+        if let Some(selector) = &resource.label_selector {
+            let some = selector.requirements.as_ref().is_some_and(|requirements| !requirements.is_empty());
+            self.selector(selector.raw_selector.as_deref(), some, &path.child("labelSelector"));
+        }
+    }
+
+    fn selector(&mut self, raw: Option<&str>, requirements: bool, path: &Path) {
+        match (raw.unwrap_or_default(), requirements) {
+            ("", false) => {
+                let why = format!("when {path} is specified, requirements or rawSelector is required");
+                self.0.push(Error::required(&path.child("requirements"), why));
+            }
+            (raw, true) if !raw.is_empty() => {
+                let why = "may not specified at the same time as requirements";
+                self.0.push(Error::invalid(&path.child("rawSelector"), raw, why));
+            }
+            _ => {}
+        }
+    }
+
+    fn subject(&mut self, user: Option<&str>, groups: Option<&[String]>) {
+        if user.unwrap_or_default().is_empty() && groups.unwrap_or_default().is_empty() {
+            let path = Path::new("spec").child("user");
+            self.0.push(Error::invalid(
+                &path,
+                user.unwrap_or_default(),
+                "at least one of user or group must be specified",
+            ));
+        }
+    }
+
+    /// A review is not stored, so there is nothing to say about it as an object.
+    fn metadata(&mut self, metadata: &ObjectMeta, why: &str) {
+        let mut rest = metadata.clone();
+        rest.managed_fields = None;
+        if rest != ObjectMeta::default() {
+            self.0.push(Error::invalid(&Path::new("metadata"), json!(metadata), why));
+        }
+    }
+
+    fn into_result(self, kind: &str) -> Result<(), ApiError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ApiError::invalid(AUTHORIZATION, kind, "", &self.0)) }
+    }
 }
 
 fn subject(
@@ -221,29 +335,19 @@ impl Action for Access {
         async move {
             let mut review: SubjectAccessReview = decode(&call, "SubjectAccessReview", "v1")?;
             let spec = &review.spec;
-            check_spec(
-                "SubjectAccessReview",
-                spec.resource_attributes.is_some(),
-                spec.non_resource_attributes.is_some(),
-            )?;
-            check_subject("SubjectAccessReview", spec.user.as_deref(), spec.groups.as_deref())?;
+            let mut mistakes = Mistakes::default();
+            mistakes.attributes(spec.resource_attributes.as_ref(), spec.non_resource_attributes.as_ref());
+            mistakes.subject(spec.user.as_deref(), spec.groups.as_deref());
+            mistakes.metadata(&review.metadata, "must be empty");
+            mistakes.into_result("SubjectAccessReview")?;
             let user = subject(spec.user.as_ref(), spec.uid.as_ref(), spec.groups.as_ref(), spec.extra.as_ref());
-            let attributes =
+            let question =
                 access_attributes(user, spec.resource_attributes.as_ref(), spec.non_resource_attributes.as_ref());
-            review.status = Some(decide(&*self.0, &attributes).await);
+            review.status = Some(decide(&*self.0, question).await);
             created(&review)
         }
         .boxed()
     }
-}
-
-fn check_subject(kind: &str, user: Option<&str>, groups: Option<&[String]>) -> Result<(), ApiError> {
-    if user.unwrap_or_default().is_empty() && groups.unwrap_or_default().is_empty() {
-        let path = Path::new("spec").child("user");
-        let error = Error::invalid(&path, user.unwrap_or_default(), "at least one of user or group must be specified");
-        return Err(ApiError::invalid(AUTHORIZATION, kind, "", &error.into()));
-    }
-    Ok(())
 }
 
 struct LocalAccess(Arc<dyn Authorizer>);
@@ -252,23 +356,36 @@ impl Action for LocalAccess {
     fn run<'a>(&'a self, call: ActionCall<'a>) -> BoxFuture<'a, Result<ActionOutcome, ApiError>> {
         async move {
             let mut review: LocalSubjectAccessReview = decode(&call, "LocalSubjectAccessReview", "v1")?;
+            // What the URL says goes without saying.
+            let own = review.metadata.namespace.get_or_insert_with(|| call.namespace.to_owned()).clone();
             let spec = &review.spec;
-            check_spec("LocalSubjectAccessReview", spec.resource_attributes.is_some(), false)?;
-            check_subject("LocalSubjectAccessReview", spec.user.as_deref(), spec.groups.as_deref())?;
-            let namespace = spec
-                .resource_attributes
-                .as_ref()
-                .and_then(|resource| resource.namespace.as_deref())
-                .unwrap_or_default();
-            if namespace != call.namespace {
+            let mut mistakes = Mistakes::default();
+            mistakes.attributes(spec.resource_attributes.as_ref(), spec.non_resource_attributes.as_ref());
+            mistakes.subject(spec.user.as_deref(), spec.groups.as_deref());
+            let rest = ObjectMeta { namespace: None, ..review.metadata.clone() };
+            mistakes.metadata(&rest, "must be empty except for namespace");
+            let path = Path::new("spec");
+            if let Some(resource) = &spec.resource_attributes {
+                let namespace = resource.namespace.as_deref().unwrap_or_default();
+                if namespace != own {
+                    let path = path.child("resourceAttributes").child("namespace");
+                    mistakes.0.push(Error::invalid(&path, namespace, "must match metadata.namespace"));
+                }
+            }
+            if let Some(non_resource) = &spec.non_resource_attributes {
+                let path = path.child("nonResourceAttributes");
+                mistakes.0.push(Error::invalid(&path, json!(non_resource), "disallowed on this kind of request"));
+            }
+            mistakes.into_result("LocalSubjectAccessReview")?;
+            if own != call.namespace {
                 return Err(ApiError::bad_request(format!(
                     "spec.resourceAttributes.namespace must match namespace: {}",
                     call.namespace
                 )));
             }
             let user = subject(spec.user.as_ref(), spec.uid.as_ref(), spec.groups.as_ref(), spec.extra.as_ref());
-            let attributes = access_attributes(user, spec.resource_attributes.as_ref(), None);
-            review.status = Some(decide(&*self.0, &attributes).await);
+            let question = access_attributes(user, spec.resource_attributes.as_ref(), None);
+            review.status = Some(decide(&*self.0, question).await);
             created(&review)
         }
         .boxed()
@@ -282,17 +399,16 @@ impl Action for SelfAccess {
         async move {
             let mut review: SelfSubjectAccessReview = decode(&call, "SelfSubjectAccessReview", "v1")?;
             let spec = &review.spec;
-            check_spec(
-                "SelfSubjectAccessReview",
-                spec.resource_attributes.is_some(),
-                spec.non_resource_attributes.is_some(),
-            )?;
-            let attributes = access_attributes(
+            let mut mistakes = Mistakes::default();
+            mistakes.attributes(spec.resource_attributes.as_ref(), spec.non_resource_attributes.as_ref());
+            mistakes.metadata(&review.metadata, "must be empty");
+            mistakes.into_result("SelfSubjectAccessReview")?;
+            let question = access_attributes(
                 Arc::clone(&call.cx.user),
                 spec.resource_attributes.as_ref(),
                 spec.non_resource_attributes.as_ref(),
             );
-            review.status = Some(decide(&*self.0, &attributes).await);
+            review.status = Some(decide(&*self.0, question).await);
             created(&review)
         }
         .boxed()

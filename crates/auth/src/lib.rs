@@ -10,6 +10,7 @@ pub mod bootstrap;
 mod cache;
 mod follow;
 pub mod jose;
+mod outgoing;
 mod reload;
 pub mod service_account;
 

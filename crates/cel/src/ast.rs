@@ -80,6 +80,11 @@ pub(crate) struct Fold {
 }
 
 impl Ast {
+    /// All expressions, in no order.
+    pub(crate) fn nodes(&self) -> &[Expr] {
+        &self.nodes
+    }
+
     pub(crate) fn new() -> Self {
         Self { nodes: Vec::new(), offsets: Vec::new(), root: Id(0) }
     }

@@ -38,6 +38,47 @@ pub struct Options {
     pub node_startup_grace_period: Duration,
     /// So many ended pods are kept; zero or less: all. Upstream: `--terminated-pod-gc-threshold`.
     pub terminated_pod_threshold: i64,
+    /// With what certificate signing requests are signed; `None`: they are not. Upstream: `--cluster-signing-*`.
+    pub signing: Option<Signing>,
+    /// What makes the tokens of Secrets; `None`: they are not made. Upstream: `--service-account-private-key-file`.
+    pub token_signer: Option<TokenSigner>,
+}
+
+/// An authority that signs, and for how long at most.
+#[derive(Clone)]
+pub struct Signing {
+    pub authority: Arc<pki::Authority>,
+    /// Upstream: `--cluster-signing-duration`, a year.
+    pub longest: Duration,
+}
+
+/// Makes tokens for service accounts that are kept in Secrets.
+#[derive(Clone)]
+pub struct TokenSigner(Arc<SignToken>);
+
+/// Namespace, name and UID of the account, and the Secret's name.
+type SignToken = dyn Fn(&str, &str, &str, &str) -> Result<String, String> + Send + Sync;
+
+impl TokenSigner {
+    pub fn new(sign: impl Fn(&str, &str, &str, &str) -> Result<String, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(sign))
+    }
+
+    pub(crate) fn sign(&self, namespace: &str, name: &str, uid: &str, secret: &str) -> Result<String, String> {
+        (self.0)(namespace, name, uid, secret)
+    }
+}
+
+impl std::fmt::Debug for Signing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signing").field("longest", &self.longest).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for TokenSigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenSigner")
+    }
 }
 
 impl Default for Options {
@@ -48,6 +89,8 @@ impl Default for Options {
             node_monitor_grace_period: Duration::from_secs(50),
             node_startup_grace_period: Duration::from_secs(60),
             terminated_pod_threshold: 12_500,
+            signing: None,
+            token_signer: None,
         }
     }
 }

@@ -14,6 +14,7 @@ mod history;
 mod pod_control;
 mod service_pods;
 
+mod certificates;
 mod clusterrole_aggregation;
 mod daemonset;
 mod deployment;
@@ -34,11 +35,12 @@ mod serviceaccount;
 mod servicecidr;
 mod statefulset;
 mod taint_eviction;
+mod token;
 mod ttl_after_finished;
 mod validating_admission_policy_status;
 mod volume_protection;
 
-pub use context::{ClientFactory, Context, Options};
+pub use context::{ClientFactory, Context, Options, Signing, TokenSigner};
 pub use entry::{Entry, Rule, Watch, run};
 
 /// Every controller there is, in the order they start.
@@ -68,4 +70,10 @@ pub static CONTROLLERS: &[Entry] = &[
     ttl_after_finished::ENTRY,
     clusterrole_aggregation::ENTRY,
     validating_admission_policy_status::ENTRY,
+    certificates::APPROVING,
+    certificates::SIGNING,
+    certificates::CLEANER,
+    token::service_account::ENTRY,
+    token::cleaner::ENTRY,
+    token::bootstrap_signer::ENTRY,
 ];

@@ -20,4 +20,5 @@ pub use files::{read_or_create_secret, write_secret};
 pub use identity::{ServingIdentity, signing_key};
 pub use kubeconfig::Kubeconfig;
 pub use named::{FileIdentity, NamedIdentities};
+pub use sign::{RequestFacts, expires};
 pub use tls::{client_config, client_identity, server_config, server_config_for_any_client, serving_key, trust_roots};

@@ -134,6 +134,55 @@ impl Request {
     }
 }
 
+/// What a signing request says of itself. Its signature is good.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestFacts {
+    pub common_name: String,
+    pub organizations: Vec<String>,
+    pub dns_names: Vec<String>,
+    pub emails: Vec<String>,
+    pub uris: Vec<String>,
+    /// Four or sixteen bytes each.
+    pub addresses: Vec<Vec<u8>>,
+}
+
+impl RequestFacts {
+    /// From PEM.
+    pub fn read(pem: &[u8]) -> Result<Self, PkiError> {
+        let bad = |detail: String| PkiError::Pem { name: "the signing request".to_owned(), detail };
+        let text = std::str::from_utf8(pem).map_err(|error| bad(error.to_string()))?;
+        let request = Request::parse(text)?;
+        let (_, request) = X509CertificationRequest::from_der(&request.0).map_err(|error| bad(error.to_string()))?;
+        let subject = &request.certification_request_info.subject;
+        let text = |value: &x509_parser::x509::AttributeTypeAndValue<'_>| value.as_str().unwrap_or_default().to_owned();
+        let mut facts = Self {
+            common_name: subject.iter_common_name().last().map(text).unwrap_or_default(),
+            organizations: subject.iter_organization().map(text).collect(),
+            ..Self::default()
+        };
+        for extension in request.requested_extensions().into_iter().flatten() {
+            let ParsedExtension::SubjectAlternativeName(found) = extension else { continue };
+            for name in &found.general_names {
+                match name {
+                    GeneralName::DNSName(text) => facts.dns_names.push((*text).to_owned()),
+                    GeneralName::RFC822Name(text) => facts.emails.push((*text).to_owned()),
+                    GeneralName::URI(text) => facts.uris.push((*text).to_owned()),
+                    GeneralName::IPAddress(bytes) => facts.addresses.push(bytes.to_vec()),
+                    _ => return Err(bad("a subject alternative name of an unknown kind".to_owned())),
+                }
+            }
+        }
+        Ok(facts)
+    }
+}
+
+/// When a certificate (PEM) ends, in seconds since 1970.
+pub fn expires(pem: &str) -> Option<i64> {
+    let block = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes()).next()?.ok()?;
+    let (_, certificate) = X509Certificate::from_der(&block.contents).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
 /// A certificate in PEM: from a little before `now` for `lifetime`, never beyond the authority's own end.
 pub(crate) fn certificate(
     content: &Content,

@@ -184,6 +184,18 @@ impl TestCluster {
         self.server.client(UserInfo::new(user, groups.iter().copied()))
     }
 
+    /// The authority behind all certificates, PEM.
+    pub fn authority(&self) -> &str {
+        self.authority.certificate()
+    }
+
+    /// A fresh certificate and key of a user, PEM.
+    pub fn issue(&self, user: &str, groups: &[&str]) -> anyhow::Result<(String, String)> {
+        let mut spec = CertificateSpec::client(user, None);
+        spec.organizations = groups.iter().map(|group| (*group).to_owned()).collect();
+        Ok(self.authority.issue(user, &spec)?)
+    }
+
     /// The administrator's kubeconfig, as YAML.
     pub fn kubeconfig(&self) -> String {
         self.kubeconfig_with(&self.admin)

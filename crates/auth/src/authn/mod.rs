@@ -5,8 +5,10 @@ mod anonymous;
 mod bootstrap_token;
 mod cached;
 mod certificate;
+pub mod jwt;
 mod request_header;
 mod token_file;
+mod webhook;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -23,6 +25,7 @@ pub use bootstrap_token::BootstrapTokens;
 pub use cached::CachedTokens;
 pub use request_header::RequestHeaderOptions;
 pub use token_file::{TokenFile, TokenFileError};
+pub use webhook::WebhookTokens;
 
 use certificate::Certificates;
 

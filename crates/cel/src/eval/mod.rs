@@ -9,9 +9,11 @@ mod run;
 use std::sync::Arc;
 
 use crate::{
+    ast::{Expr, Id, Literal},
     check::Checked,
     cost::{self, CostRange, Sizes},
     error::{CompileError, EvalError},
+    syntax::operators,
     types::Type,
     value::Value,
 };
@@ -65,6 +67,20 @@ impl Program {
     /// Whether the expression mentions a variable.
     pub fn uses(&self, variable: &str) -> bool {
         self.variables.iter().any(|name| **name == *variable)
+    }
+
+    /// Whether the expression reads a field of a variable: `claims.email`, `claims.?email`, `has(claims.email)`.
+    pub fn selects(&self, variable: &str, field: &str) -> bool {
+        let ast = &self.checked.ast;
+        let is_variable = |id: Id| matches!(ast.get(id), Expr::Ident(name) if **name == *variable);
+        ast.nodes().iter().any(|node| match node {
+            Expr::Select { operand, field: name, .. } => **name == *field && is_variable(*operand),
+            Expr::Call { target: None, function, args } if **function == *operators::OPT_SELECT => {
+                matches!(args.as_slice(), [operand, name] if is_variable(*operand)
+                    && matches!(ast.get(*name), Expr::Literal(Literal::String(name)) if **name == *field))
+            }
+            _ => false,
+        })
     }
 
     /// What evaluations will cost at least and at most, when values have the sizes that are declared.

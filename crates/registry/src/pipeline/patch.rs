@@ -68,7 +68,7 @@ pub(super) fn apply(gvk: &Gvk, patch: &Patch, mut value: Value) -> Result<Value,
 fn patch_error(error: PatchError) -> ApiError {
     match error {
         PatchError::Malformed(_) => ApiError::bad_request(error.to_string()),
-        PatchError::TooMany(_) => ApiError::request_too_large(error.to_string()),
+        PatchError::TooMany(_) | PatchError::TooLarge(_) => ApiError::request_too_large(error.to_string()),
         PatchError::TestFailed(_) | PatchError::DoesNotFit(_) => {
             // Upstream answers 422 with reason Invalid and no causes.
             let mut status = ApiError::bad_request(format!(

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "what tests share fails by panicking as they do")]
 
 mod aggregation;
+mod authorization;
 mod bad_input;
+mod closed;
 mod custom;
 mod discovery;
 mod encodings;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use apiserver::{ApiServer, bootstrap, identity::Identity};
-use auth::{EscalationCheck, NodeAuthorizer, Rbac, Union};
+use auth::{EscalationCheck, NodeAuthorizer, Rbac};
 use informer::{Caches, Elector, ElectorConfig};
 use outbound::Outbound;
 use pki::{Authority, CertificateSpec, FileIdentity, Kubeconfig, NamedIdentities, ServingIdentity};
@@ -24,8 +24,12 @@ use super::{Settings, access, aggregation, operations, storage};
 /// How often certificates are looked at; they are renewed long before they end.
 const RENEWAL: Duration = Duration::from_secs(12 * 3600);
 
+/// Longest life of a certificate that somebody asks for. Upstream: `--cluster-signing-duration`.
+const SIGNING_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// A running control plane.
 pub(crate) struct ControlPlane {
+    tokens: Arc<auth::ServiceAccountTokens>,
     pub(crate) server: ApiServer,
     pub(crate) authority: Arc<Authority>,
     /// Caches for everybody who may read everything; one copy of each object in the process.
@@ -52,7 +56,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let resources =
         apiserver::kinds::all(&resources::Options { service_ranges: vec![settings.arguments.service_cidr] });
     let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
-    let authorizer = Arc::new(Union::new(vec![nodes.clone(), rbac.clone()]));
+    let authorizer = access::authorization(&settings.arguments.access, &rbac, &nodes, supervisor)?;
     let escalation = Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone()));
     let outbound = Outbound::new(Arc::new(apiserver::Services::new(&store)), outbound::Kubeconfig::default());
     let asked: Arc<dyn registry::auth::Authorizer> = authorizer.clone();
@@ -123,7 +127,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     apiserver::identity::keep(&registry, own.clone(), supervisor);
     renew(authority.clone(), spec, identity, supervisor);
     let caches = Caches::new(server.client(component("system:kube-controller-manager")), supervisor);
-    Ok(ControlPlane { server, authority, caches, dialer, store, identity: own, address })
+    Ok(ControlPlane { tokens: authentication.tokens, server, authority, caches, dialer, store, identity: own, address })
 }
 
 /// The certificates of the API: out of the flags' files where they name some, else the cluster's own.
@@ -192,11 +196,29 @@ impl ControlPlane {
     /// Starts what decides: controllers and scheduler. Where other servers work on the same store, one decides for all.
     pub(super) fn start_agents(&self, settings: &Settings, supervisor: &Supervisor) {
         let server = self.server.clone();
-        let clients: controllers::ClientFactory =
-            Arc::new(move |account| server.client(auth::service_account::user("kube-system", account)));
+        let clients: controllers::ClientFactory = Arc::new(move |account| match account.starts_with("system:") {
+            true => server.client(component(account)),
+            false => server.client(auth::service_account::user("kube-system", account)),
+        });
+        let tokens = self.tokens.clone();
+        let token_signer = controllers::TokenSigner::new(move |namespace, name, uid, secret| {
+            let account = auth::service_account::LegacyAccount {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                uid: uid.to_owned(),
+                secret: secret.to_owned(),
+            };
+            tokens.legacy_token(&account).map_err(|error| error.to_string())
+        });
         let (caches, root_ca) = (self.caches.clone(), self.authority.certificate().to_owned());
+        let signing = controllers::Signing { authority: self.authority.clone(), longest: SIGNING_DURATION };
         self.decide("kube-controller-manager", settings, supervisor, move |supervisor| {
-            let options = controllers::Options { root_ca: root_ca.clone(), ..Default::default() };
+            let options = controllers::Options {
+                root_ca: root_ca.clone(),
+                signing: Some(signing.clone()),
+                token_signer: Some(token_signer.clone()),
+                ..Default::default()
+            };
             controllers::run(&clients, &caches, supervisor, options);
         });
         let (client, caches) = (self.server.client(component("system:kube-scheduler")), self.caches.clone());

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use auth::jose::Algorithm;
 use clap::{ArgAction, Args};
 
 use super::go_duration;
@@ -62,4 +63,72 @@ pub(crate) struct AccessFlags {
     /// Let tokens of pods that ask for an hour hold for a year, noted in the audit log
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub(super) service_account_extend_token_expiration: bool,
+
+    /// AuthenticationConfiguration: issuers of tokens, and who may come without credentials; read again when it changes
+    #[arg(long)]
+    pub(super) authentication_config: Option<PathBuf>,
+    /// An OpenID issuer whose tokens are good, an https URL
+    #[arg(long, conflicts_with = "authentication_config", requires = "oidc_client_id")]
+    pub(super) oidc_issuer_url: Option<String>,
+    /// Audience that its tokens have to be for
+    #[arg(long, conflicts_with = "authentication_config", requires = "oidc_issuer_url")]
+    pub(super) oidc_client_id: Option<String>,
+    /// Authorities of the issuer's certificate, PEM; the system's if not given
+    #[arg(long)]
+    pub(super) oidc_ca_file: Option<PathBuf>,
+    /// Claim with the user's name
+    #[arg(long, default_value = "sub")]
+    pub(super) oidc_username_claim: String,
+    /// What stands before users' names; the issuer's URL if not given, nothing if it is -
+    #[arg(long, default_value = "")]
+    pub(super) oidc_username_prefix: String,
+    /// Claim with the user's groups
+    #[arg(long, default_value = "")]
+    pub(super) oidc_groups_claim: String,
+    /// What stands before groups' names
+    #[arg(long, default_value = "")]
+    pub(super) oidc_groups_prefix: String,
+    /// Algorithms that the issuer may sign with
+    #[arg(long, value_delimiter = ',', default_value = "RS256", value_parser = algorithm)]
+    pub(super) oidc_signing_algs: Vec<Algorithm>,
+    /// A claim that tokens must have, as name=value
+    #[arg(long = "oidc-required-claim", value_parser = pair)]
+    pub(super) oidc_required_claims: Vec<(String, String)>,
+    /// Kubeconfig of a webhook that knows tokens
+    #[arg(long)]
+    pub(super) authentication_token_webhook_config_file: Option<PathBuf>,
+    /// Version of TokenReview that it is asked with
+    #[arg(long, default_value = "v1beta1", value_parser = ["v1", "v1beta1"])]
+    pub(super) authentication_token_webhook_version: String,
+    /// How long its answers are remembered
+    #[arg(long, default_value = "2m", value_parser = go_duration)]
+    pub(super) authentication_token_webhook_cache_ttl: Duration,
+
+    /// Authorizers in the order in which they are asked: AlwaysAllow, AlwaysDeny, Node, RBAC, Webhook
+    #[arg(long, value_delimiter = ',', default_value = "Node,RBAC")]
+    pub(super) authorization_mode: Vec<String>,
+    /// AuthorizationConfiguration, instead of modes; read again when it changes
+    #[arg(long)]
+    pub(super) authorization_config: Option<PathBuf>,
+    /// Kubeconfig of the webhook of the mode Webhook
+    #[arg(long)]
+    pub(super) authorization_webhook_config_file: Option<PathBuf>,
+    /// Version of SubjectAccessReview that it is asked with
+    #[arg(long, default_value = "v1beta1", value_parser = ["v1", "v1beta1"])]
+    pub(super) authorization_webhook_version: String,
+    /// How long a yes is remembered
+    #[arg(long, default_value = "5m", value_parser = go_duration)]
+    pub(super) authorization_webhook_cache_authorized_ttl: Duration,
+    /// How long a no is remembered
+    #[arg(long, default_value = "30s", value_parser = go_duration)]
+    pub(super) authorization_webhook_cache_unauthorized_ttl: Duration,
+}
+
+fn algorithm(name: &str) -> Result<Algorithm, String> {
+    Algorithm::parse(name).ok_or_else(|| format!("oidc: unsupported signing alg: {name:?}"))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it has to be name=value")?;
+    Ok((name.to_owned(), value.to_owned()))
 }

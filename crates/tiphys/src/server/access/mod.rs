@@ -7,8 +7,14 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use apiserver::PathHandler;
 use auth::{
-    Anonymous, AuthenticationOptions, Authenticators, BootstrapTokens, RequestHeaderOptions, ServiceAccountTokens,
-    TokenAuthenticator, TokenFile, TokenSettings,
+    Anonymous, AuthenticationOptions, Authenticators, BootstrapTokens, CachedTokens, NodeAuthorizer, Rbac,
+    RequestHeaderOptions, ServiceAccountTokens, TokenAuthenticator, TokenFile, TokenSettings, Union,
+    authn::{
+        WebhookTokens,
+        jwt::{AuthenticationConfiguration, JwtAuthenticators, OidcFlags},
+    },
+    authz::{AuthorizationConfiguration, WebhookFlags},
+    jose::Algorithm,
 };
 use bytes::Bytes;
 use pki::{Authority, ClientAuthorities};
@@ -91,18 +97,122 @@ pub(super) fn authentication(
     if flags.enable_bootstrap_token_auth {
         kinds.push(Arc::new(BootstrapTokens::new(registry.reader())));
     }
+    let issuers = issuers(flags, &tokens, supervisor)?;
+    if let Some(issuers) = &issuers {
+        kinds.push(issuers.cached.clone());
+    }
+    if let Some(path) = &flags.authentication_token_webhook_config_file {
+        let version = &flags.authentication_token_webhook_version;
+        let webhook = Arc::new(WebhookTokens::new(path, version, tokens.default_audiences())?);
+        kinds.push(Arc::new(CachedTokens::lasting(webhook, flags.authentication_token_webhook_cache_ttl)));
+    }
+    let of_file = issuers.as_ref().and_then(|issuers| issuers.anonymous.clone());
     let options = AuthenticationOptions {
         client_authorities: Some(client_authorities),
         request_header: Some(request_header(flags, pki_directory, supervisor)?),
         tokens: kinds,
         audiences: tokens.default_audiences(),
-        anonymous: Anonymous::everywhere(flags.anonymous_auth),
+        anonymous: of_file.unwrap_or_else(|| Anonymous::everywhere(flags.anonymous_auth)),
     };
     let jwks_uri = flags
         .service_account_jwks_uri
         .clone()
         .unwrap_or_else(|| format!("{}/openid/v1/jwks", tokens.issuer().trim_end_matches('/')));
-    Ok(Authentication { authenticators: Arc::new(Authenticators::new(options)), tokens, jwks_uri })
+    let authenticators = Arc::new(Authenticators::new(options));
+    if let (Some(issuers), Some(path)) = (issuers, &flags.authentication_config) {
+        issuers.follow(path, authenticators.clone(), flags.anonymous_auth, supervisor);
+    }
+    Ok(Authentication { authenticators, tokens, jwks_uri })
+}
+
+/// Issuers of a file or of flags.
+struct Issuers {
+    all: Arc<JwtAuthenticators>,
+    cached: Arc<CachedTokens>,
+    anonymous: Option<Anonymous>,
+    text: String,
+}
+
+fn issuers(
+    flags: &AccessFlags,
+    tokens: &ServiceAccountTokens,
+    supervisor: &Supervisor,
+) -> anyhow::Result<Option<Issuers>> {
+    let (configuration, algorithms, text) = match (&flags.authentication_config, &flags.oidc_issuer_url) {
+        (Some(path), _) => {
+            let text = read(path, "--authentication-config")?;
+            let configuration = AuthenticationConfiguration::parse(&text).context("--authentication-config")?;
+            (configuration, Algorithm::ALL.to_vec(), text)
+        }
+        (None, Some(url)) => {
+            let authority = flags.oidc_ca_file.as_ref().map(|path| read(path, "--oidc-ca-file")).transpose()?;
+            let flags_of_issuer = OidcFlags {
+                issuer_url: url.clone(),
+                client_id: flags.oidc_client_id.clone().unwrap_or_default(),
+                authority: authority.unwrap_or_default(),
+                username_claim: flags.oidc_username_claim.clone(),
+                username_prefix: flags.oidc_username_prefix.clone(),
+                groups_claim: flags.oidc_groups_claim.clone(),
+                groups_prefix: flags.oidc_groups_prefix.clone(),
+                required_claims: flags.oidc_required_claims.iter().cloned().collect(),
+            };
+            let configuration = AuthenticationConfiguration::of_issuers(vec![flags_of_issuer.configuration()]);
+            (configuration, flags.oidc_signing_algs.clone(), String::new())
+        }
+        (None, None) => return Ok(None),
+    };
+    let own = vec![tokens.issuer().to_owned()];
+    let all = JwtAuthenticators::start(&configuration, algorithms, own, supervisor)?;
+    let cached = Arc::new(CachedTokens::new(all.clone()));
+    Ok(Some(Issuers { all, cached, anonymous: configuration.anonymous, text }))
+}
+
+impl Issuers {
+    /// Takes what the file says from now on.
+    fn follow(self, path: &Path, authenticators: Arc<Authenticators>, anonymous: bool, supervisor: &Supervisor) {
+        let Self { all, cached, text, .. } = self;
+        auth::watch_file(path.to_owned(), text, supervisor, move |text| {
+            let configuration = AuthenticationConfiguration::parse(text).map_err(|error| error.to_string())?;
+            let (authenticators, cached) = (authenticators.clone(), cached.clone());
+            let allowed = configuration.anonymous.clone().unwrap_or_else(|| Anonymous::everywhere(anonymous));
+            let counts = move || {
+                authenticators.set_anonymous(allowed);
+                cached.clear();
+            };
+            all.replace(&configuration, counts).map_err(|error| error.to_string())
+        });
+    }
+}
+
+/// Who decides, in the order of flags or file; a file is followed from now on.
+pub(super) fn authorization(
+    flags: &AccessFlags,
+    rbac: &Arc<Rbac>,
+    nodes: &Arc<NodeAuthorizer>,
+    supervisor: &Supervisor,
+) -> anyhow::Result<Arc<Union>> {
+    let Some(path) = &flags.authorization_config else {
+        let webhook = flags.authorization_webhook_config_file.as_ref().map(|path| WebhookFlags {
+            config_file: std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+            version: flags.authorization_webhook_version.clone(),
+            authorized: flags.authorization_webhook_cache_authorized_ttl,
+            unauthorized: flags.authorization_webhook_cache_unauthorized_ttl,
+        });
+        let configuration = AuthorizationConfiguration::of_modes(&flags.authorization_mode, webhook.as_ref())?;
+        return Ok(Arc::new(Union::new(configuration.build(rbac, nodes)?)));
+    };
+    let text = read(path, "--authorization-config")?;
+    let build = {
+        let (rbac, nodes) = (rbac.clone(), nodes.clone());
+        move |text: &str| AuthorizationConfiguration::parse(text)?.build(&rbac, &nodes)
+    };
+    let union = Arc::new(Union::new(build(&text).context("--authorization-config")?));
+    let changed = union.clone();
+    auth::watch_file(path.clone(), text, supervisor, move |text| {
+        changed.replace(build(text).map_err(|error| error.to_string())?);
+        Ok(())
+    });
+    Ok(union)
 }
 
 fn service_account_tokens(

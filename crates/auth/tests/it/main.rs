@@ -1,0 +1,5 @@
+//! Authenticators and authorizers that call others, against real HTTPS servers.
+
+mod jwt;
+mod server;
+mod webhooks;
