@@ -94,6 +94,9 @@ fn apply(target: &mut Value, operation: &Value, copied: &mut usize) -> Result<()
             pointer.add(target, value, kind)
         }
         "test" => {
+            if pointer.parent(target).is_none() {
+                return Err(missing("test", path));
+            }
             let expected = operation.get("value").unwrap_or(&Value::Null);
             let found = pointer.get(target).unwrap_or(&Value::Null);
             if found == expected {
@@ -122,6 +125,14 @@ fn missing(kind: &str, path: &str) -> PatchError {
     ))
 }
 
+fn down<'a>(value: &'a Value, segment: &String) -> Option<&'a Value> {
+    match value {
+        Value::Object(map) => map.get(segment),
+        Value::Array(items) => items.get(index(segment, items.len())?),
+        _ => None,
+    }
+}
+
 /// A JSON pointer (RFC 6901), unescaped.
 struct Pointer {
     text: String,
@@ -141,11 +152,13 @@ impl Pointer {
     }
 
     fn get<'a>(&self, target: &'a Value) -> Option<&'a Value> {
-        self.segments.iter().try_fold(target, |value, segment| match value {
-            Value::Object(map) => map.get(segment),
-            Value::Array(items) => items.get(index(segment, items.len())?),
-            _ => None,
-        })
+        self.segments.iter().try_fold(target, down)
+    }
+
+    /// What holds the place, or would.
+    fn parent<'a>(&self, target: &'a Value) -> Option<&'a Value> {
+        let (_, parents) = self.segments.split_last().unzip();
+        parents.unwrap_or_default().iter().try_fold(target, down)
     }
 
     fn get_mut<'a>(&self, target: &'a mut Value) -> Option<&'a mut Value> {
@@ -296,6 +309,7 @@ mod tests {
             json!([{"op":"add","path":"/a/5","value":1}]),
             json!([{"op":"test","path":"/a/0","value":2}]),
             json!([{"op":"add","path":"/q/r","value":2}]),
+            json!([{"op":"test","path":"/q/r","value":null}]),
         ] {
             assert!(
                 matches!(json_patch(&mut value, &patch), Err(PatchError::DoesNotFit(_) | PatchError::TestFailed(_))),

@@ -164,3 +164,23 @@ fn faults_have_upstreams_words() {
     }
     assert!(env().compile("int('x')").unwrap_err().is_instantiation());
 }
+
+#[test]
+fn what_is_as_deep_as_allowed_fits_the_stack() {
+    for (text, value) in [
+        (format!("{}true{}", "!(".repeat(240), ")".repeat(240)), "true".to_owned()),
+        (
+            format!("{}1{}", "[".repeat(240), "][0]".to_owned() + &"]".repeat(239)),
+            format!("{}1{}", "[".repeat(239), "]".repeat(239)),
+        ),
+        (format!("{}x{}", "x == 7 ? (".repeat(120), ") : 0".repeat(120)), "7".to_owned()),
+        (format!("x{}", " + 1".repeat(240)), "247".to_owned()),
+        (
+            format!("{}x{}", "[1].map(a, ".repeat(100), ")".repeat(100)),
+            format!("{}7{}", "[".repeat(100), "]".repeat(100)),
+        ),
+        (format!("{}object{}", "dyn(".repeat(200), ")".repeat(200) + ".metadata.name"), "web".to_owned()),
+    ] {
+        assert_eq!(eval(&text), value, "{text}");
+    }
+}

@@ -184,9 +184,9 @@ impl<'a> Runner<'a, '_> {
 
     fn local(&mut self, slot: usize) -> Result<Value<'a>> {
         match &self.slots[slot] {
-            Slot::Ready(value) => return Ok(value.clone()),
-            Slot::Failed(error) => return Err(error.clone()),
-            Slot::Empty => return Err(EvalError::new("no such attribute(s)")),
+            Slot::Ready(value) => Ok(value.clone()),
+            Slot::Failed(error) => Err(error.clone()),
+            Slot::Empty => Err(EvalError::new("no such attribute(s)")),
             Slot::Lazy(node) => {
                 let value = self.eval(node);
                 self.keep(slot, value.clone())?;

@@ -53,9 +53,8 @@ pub(crate) fn parse(source: &str) -> Result<Ast, CompileError> {
     let mut issues = Issues::new();
     let tokens = lex(&text, &mut issues);
     let mut parser = Parser { text: &text, tokens, at: 0, ast: Ast::new(), issues, depth: 0 };
-    match parser.start() {
-        Ok(root) => parser.ast.root = root,
-        Err(Stop) => {}
+    if let Ok(root) = parser.start() {
+        parser.ast.root = root;
     }
     parser.issues.finish(source)?;
     Ok(parser.ast)
