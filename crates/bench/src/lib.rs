@@ -17,6 +17,7 @@ use target::Target;
 
 /// What to measure, and where.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub struct Arguments {
     /// The cluster; `KUBECONFIG` and the usual places where absent
     #[arg(long)]

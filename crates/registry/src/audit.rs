@@ -68,9 +68,9 @@ impl AuditTrail {
         }
     }
 
-    /// JSON of the request's object, or the patch as it came.
+    /// JSON of the request's object, or the patch as it came. Its name and version are told even where it is not.
     pub fn set_request(&self, body: &Bytes) {
-        if self.wants.request {
+        if self.wants.annotations || self.wants.request {
             self.gathered.lock().request.get_or_insert_with(|| body.clone());
         }
     }
@@ -86,6 +86,7 @@ impl AuditTrail {
         self.gathered.lock().annotations.clone()
     }
 
+    /// To be told only where [`Wants::request`] says so.
     pub fn request(&self) -> Option<Bytes> {
         self.gathered.lock().request.clone()
     }
@@ -102,12 +103,15 @@ mod tests {
     #[test]
     fn the_first_annotation_stays_and_only_what_is_wanted_is_kept() {
         let trail = AuditTrail::new("a".into(), Wants { annotations: true, request: false, response: true });
+        let other = AuditTrail::default();
+        other.set_request(&Bytes::from_static(b"{}"));
+        assert_eq!(other.request(), None);
         trail.annotate("k", "1");
         trail.annotate("k", "2");
         trail.set_request(&Bytes::from_static(b"{}"));
         trail.set_response(&Bytes::from_static(b"[]"));
         assert_eq!(trail.annotations()["k"], "1");
-        assert_eq!((trail.request(), trail.response()), (None, Some(Bytes::from_static(b"[]"))));
+        assert_eq!(trail.response(), Some(Bytes::from_static(b"[]")));
         assert_eq!(trail.id(), "a");
         assert!(!AuditTrail::default().id().is_empty());
     }

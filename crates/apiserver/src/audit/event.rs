@@ -51,16 +51,15 @@ pub(super) fn event(facts: &Facts<'_>, stage: Stage, now: Timestamp) -> Value {
     if !facts.agent.is_empty() {
         put("userAgent", agent(facts.agent).into());
     }
-    let bodies = !is_secret(facts.info);
-    let request = facts.trail.request().filter(|_| bodies && facts.verdict.level >= Level::Request);
+    let (bodies, omit) = (!is_secret(facts.info), facts.verdict.omit_managed_fields);
+    let request = facts.trail.request().and_then(|request| body(&request, omit));
     if facts.info.is_resource {
         put("objectRef", object_reference(facts.info, request.as_ref()));
     }
     if let Some((code, status)) = &facts.response {
         put("responseStatus", response_status(*code, status.as_ref()));
     }
-    let omit = facts.verdict.omit_managed_fields;
-    if let Some(object) = request.and_then(|request| body(&request, omit)) {
+    if let Some(object) = request.filter(|_| bodies && facts.verdict.level >= Level::Request) {
         put("requestObject", object);
     }
     let response = facts.trail.response().filter(|_| bodies && facts.verdict.level >= Level::RequestResponse);
@@ -113,10 +112,8 @@ fn agent(agent: &str) -> String {
     format!("{}{TRUNCATED}", &agent[..end])
 }
 
-fn object_reference(info: &RequestInfo, request: Option<&Bytes>) -> Value {
-    let metadata = |name: &str| -> Option<String> {
-        registry::scan::text(request?, &["metadata", name]).map(std::borrow::Cow::into_owned)
-    };
+fn object_reference(info: &RequestInfo, request: Option<&Value>) -> Value {
+    let metadata = |name: &str| -> Option<String> { Some(request?["metadata"][name].as_str()?.to_owned()) };
     let name = if info.name.is_empty() { metadata("name").unwrap_or_default() } else { info.name.clone() };
     let fields = [
         ("resource", info.resource.clone()),

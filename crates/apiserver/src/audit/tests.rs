@@ -80,6 +80,7 @@ fn secrets_and_tokens_are_never_told() {
     let text = std::fs::read_to_string(directory.path().join("audit.log")).unwrap();
     assert_eq!(text.lines().count(), 6);
     assert!(!text.contains("hidden") && !text.contains("aGlkZGVu"), "{text}");
+    assert_eq!(lines(&directory)[1]["objectRef"]["name"], "s");
 }
 
 #[test]
