@@ -8,7 +8,7 @@ mod log;
 mod policy;
 mod webhook;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use apimachinery::ApiError;
 use jiff::Timestamp;

@@ -169,14 +169,14 @@ fn bytes(text: &[u8], out: &mut Vec<u8>) {
 }
 
 fn number(text: &str, as_float: bool, out: &mut Vec<u8>) {
-    if !as_float && !text.contains(['.', 'e', 'E']) {
-        if let Ok(value) = text.parse::<i64>() {
-            match u64::try_from(value) {
-                Ok(value) => head(0, value, out),
-                Err(_) => head(1, !value.cast_unsigned(), out),
-            }
-            return;
-        }
+    if !as_float
+        && !text.contains(['.', 'e', 'E'])
+        && let Ok(value) = text.parse::<i64>()
+    {
+        return match u64::try_from(value) {
+            Ok(value) => head(0, value, out),
+            Err(_) => head(1, !value.cast_unsigned(), out),
+        };
     }
     float(text.parse().unwrap_or(0.0), out);
 }

@@ -169,15 +169,11 @@ fn check_resource(members: &serde_json::Map<String, Value>, path: &Path, errors:
             ("apiVersion" | "kind", Value::String(text)) if text.is_empty() => {
                 errors.push(Error::invalid(&place, "", "must not be empty"));
             }
-            ("apiVersion", Value::String(text)) => {
-                if text.matches('/').count() > 1 {
-                    errors.push(Error::invalid(
-                        &place,
-                        text.as_str(),
-                        format!("unexpected GroupVersion string: {text}"),
-                    ));
-                }
+            ("apiVersion", Value::String(text)) if text.matches('/').count() > 1 => {
+                let why = format!("unexpected GroupVersion string: {text}");
+                errors.push(Error::invalid(&place, text.as_str(), why));
             }
+            ("apiVersion", Value::String(_)) => {}
             ("kind", Value::String(text)) => {
                 let found = names::is_dns1035_label(&text.to_lowercase());
                 if !found.is_empty() {
