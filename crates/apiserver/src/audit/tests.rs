@@ -1,6 +1,6 @@
 //! What is told of requests, end to end without a server.
 
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
