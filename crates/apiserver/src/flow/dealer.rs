@@ -9,20 +9,16 @@ pub(super) const LARGEST_HAND: usize = 10;
 pub(super) fn deal(mut hash: u64, deck: usize, hand: usize) -> impl Iterator<Item = usize> {
     let mut cards = [0_usize; LARGEST_HAND];
     let hand = hand.min(LARGEST_HAND).min(deck);
-    for index in 0..hand {
+    for (index, card) in cards.iter_mut().enumerate().take(hand) {
         let left = (deck - index) as u64;
-        cards[index] = usize::try_from(hash % left).unwrap_or_default();
+        *card = usize::try_from(hash % left).unwrap_or_default();
         hash /= left;
     }
     let remainders = cards;
-    for index in 0..hand {
-        let mut card = remainders[index];
-        for earlier in (0..index).rev() {
-            if card >= remainders[earlier] {
-                card += 1;
-            }
+    for (index, card) in cards.iter_mut().enumerate().take(hand) {
+        for earlier in remainders[..index].iter().rev() {
+            *card += usize::from(*card >= *earlier);
         }
-        cards[index] = card;
     }
     cards.into_iter().take(hand)
 }
