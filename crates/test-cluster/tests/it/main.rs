@@ -15,6 +15,7 @@ mod kinds;
 mod objects;
 mod operations;
 mod outside;
+mod policies;
 mod streams;
 mod watching;
 mod webhooks;
