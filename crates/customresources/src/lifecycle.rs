@@ -26,8 +26,8 @@ pub(crate) struct Plan {
     pub(crate) serve: bool,
 }
 
-/// What the status should say when `taken` are the names of the group.
-pub(crate) fn plan(definition: &DynamicObject, taken: &Taken) -> Plan {
+/// What the status should say. `taken` finds the names of the group, where names are still to be given.
+pub(crate) fn plan(definition: &DynamicObject, taken: &dyn Fn() -> Taken) -> Plan {
     let mut set = Vec::new();
     let mut remove = Vec::new();
     let had = &fields::status(definition)["acceptedNames"];
@@ -37,7 +37,7 @@ pub(crate) fn plan(definition: &DynamicObject, taken: &Taken) -> Plan {
         let condition = Condition::new(NAMES_ACCEPTED, "True", "NoConflicts", "no conflicts found");
         (had.clone(), (!known).then_some(condition))
     } else {
-        let (names, condition) = accept(definition, taken);
+        let (names, condition) = accept(definition, &taken());
         (names, Some(condition))
     };
     let accepted = names.as_ref().is_none_or(|condition| condition.status == "True");
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn an_accepted_definition_is_established_at_once_and_then_left_alone() {
         let mut definition = definition(|_| {});
-        let plan_of = |definition: &DynamicObject| plan(definition, &Taken::of("g.io", [definition].into_iter()));
+        let plan_of = |definition: &DynamicObject| plan(definition, &|| Taken::of("g.io", [definition].into_iter()));
         let first = plan_of(&definition);
         assert!(first.serve && first.changes(&definition));
         first.apply(&mut definition, jiff::Timestamp::UNIX_EPOCH);
@@ -137,7 +137,7 @@ mod tests {
             &json!({"spec": {"group": "g.io"}, "status": {"acceptedNames": {"kind": "Foo", "plural": "x"}}}),
         )
         .unwrap();
-        let plan = plan(&definition, &Taken::of("g.io", [&definition, &other].into_iter()));
+        let plan = plan(&definition, &|| Taken::of("g.io", [&definition, &other].into_iter()));
         assert!(!plan.serve);
         let told: Vec<_> =
             plan.set.iter().map(|condition| (condition.kind, condition.status, condition.reason)).collect();
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn schemas_that_are_not_structural_are_told() {
         let definition = definition(|value| value["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({}));
-        let plan = plan(&definition, &Taken::default());
+        let plan = plan(&definition, &Taken::default);
         let told = plan.set.iter().find(|condition| condition.kind == NON_STRUCTURAL).unwrap();
         assert_eq!(
             (told.status, told.reason, told.message.as_str()),

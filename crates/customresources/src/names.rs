@@ -17,13 +17,18 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// Takes the accepted names of one definition of the group.
+    pub(crate) fn add(&mut self, names: &Value) {
+        let resources = ["plural", "singular"].map(|name| text(names, name));
+        self.resources.extend(resources.into_iter().chain(texts(names, "shortNames")).map(str::to_owned));
+        self.kinds.extend(["kind", "listKind"].map(|name| text(names, name).to_owned()));
+    }
+
+    #[cfg(test)]
     pub(crate) fn of<'a>(group: &str, definitions: impl Iterator<Item = &'a DynamicObject>) -> Self {
         let mut taken = Self::default();
         for definition in definitions.filter(|other| text(fields::spec(other), "group") == group) {
-            let names = &fields::status(definition)["acceptedNames"];
-            let resources = ["plural", "singular"].map(|name| text(names, name));
-            taken.resources.extend(resources.into_iter().chain(texts(names, "shortNames")).map(str::to_owned));
-            taken.kinds.extend(["kind", "listKind"].map(|name| text(names, name).to_owned()));
+            taken.add(&fields::status(definition)["acceptedNames"]);
         }
         taken
     }

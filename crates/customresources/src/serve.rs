@@ -13,13 +13,14 @@ use registry::{
     AnyObject, DynamicObject, Kind, Registry, RequestCx, UpdateKind, UserInfo, Verb,
     options::{DeleteOptions, WriteOptions},
     pipeline::Change,
+    scan,
 };
 use resources::apiextensions::custom_resource_definition::{
     CLEANUP_FINALIZER,
     conditions::{self, Condition, ESTABLISHED, NAMES_ACCEPTED, TERMINATING},
     fields::{self, text},
 };
-use store::{EventKind, Filter, WatchError};
+use store::{Entry, EventKind, Filter, WatchError};
 use supervisor::Supervisor;
 
 use crate::{
@@ -40,16 +41,17 @@ pub async fn start(registry: &Registry, webhooks: Arc<dyn Webhooks>, supervisor:
     let kind = registry
         .preferred_kind(GROUP, PLURAL)
         .ok_or_else(|| ApiError::internal("definitions of custom resources are not registered"))?;
+    let table = registry.store().resource(&format!("{PLURAL}.{GROUP}"));
     let mut server = Server {
         registry: registry.clone(),
         kind,
+        table: table.clone(),
         webhooks,
         supervisor: supervisor.clone(),
         served: HashMap::new(),
         emptying: HashMap::new(),
         failed: BTreeSet::new(),
     };
-    let table = registry.store().resource(&format!("{PLURAL}.{GROUP}"));
     let snapshot = table.snapshot();
     let mut watch = table.watch(snapshot.revision(), Filter::all()).map_err(ApiError::internal)?;
     for name in snapshot.range("", None).map(|entry| entry.key().name().to_owned()).collect::<Vec<_>>() {
@@ -100,6 +102,7 @@ struct Server {
     registry: Registry,
     /// Of the definitions themselves.
     kind: Arc<Kind>,
+    table: store::Resource,
     webhooks: Arc<dyn Webhooks>,
     supervisor: Supervisor,
     /// By the definition's name.
@@ -111,36 +114,47 @@ struct Server {
 }
 
 impl Server {
-    fn definitions(&self) -> Vec<DynamicObject> {
-        self.registry.reader().list(GROUP, PLURAL, None)
-    }
-
     async fn sync_all(&mut self) {
-        let definitions = self.definitions();
-        let known: Vec<String> = self.served.keys().cloned().collect();
-        for name in known {
-            if !definitions.iter().any(|definition| AnyObject::metadata(definition).name.as_ref() == Some(&name)) {
-                self.gone(&name);
-            }
-        }
-        for definition in definitions {
-            if let Some(name) = &definition.metadata.name {
-                self.sync(name).await;
-            }
+        let names: BTreeSet<String> =
+            self.table.snapshot().range("", None).map(|entry| entry.key().name().to_owned()).collect();
+        let gone: Vec<String> = self.served.keys().filter(|name| !names.contains(*name)).cloned().collect();
+        gone.iter().for_each(|name| self.gone(name));
+        for name in &names {
+            self.sync(name).await;
         }
     }
 
     /// Names may have become free for others of the same group.
     async fn sync_others(&mut self, changed: &str) {
         let group = changed.split_once('.').map_or("", |(_, group)| group);
-        for definition in self.definitions() {
-            let name = definition.metadata.name.as_deref().unwrap_or_default();
-            let waits = !conditions::is_true(&definition, NAMES_ACCEPTED);
-            if name != changed && waits && text(fields::spec(&definition), "group") == group {
-                let name = name.to_owned();
-                self.sync(&name).await;
+        let others: Vec<String> = self.of_group(group).map(|entry| entry.key().name().to_owned()).collect();
+        for name in others.iter().filter(|name| *name != changed) {
+            let definition = self.registry.reader().get::<DynamicObject>(GROUP, PLURAL, "", name);
+            if definition.is_some_and(|definition| !conditions::is_true(&definition, NAMES_ACCEPTED)) {
+                self.sync(name).await;
             }
         }
+    }
+
+    /// Definitions of a group, found without decoding any: they are many and large.
+    fn of_group(&self, group: &str) -> impl Iterator<Item = Arc<Entry>> + use<> {
+        let group = group.to_owned();
+        self.table
+            .snapshot()
+            .range("", None)
+            .filter(move |entry| scan::text(entry.bytes(), &["spec", "group"]).is_some_and(|own| *own == group))
+    }
+
+    /// The names that definitions of a group have.
+    fn taken(&self, group: &str) -> Taken {
+        let mut taken = Taken::default();
+        for entry in self.of_group(group) {
+            let names = scan::lookup(entry.bytes(), &["status", "acceptedNames"]);
+            if let Some(names) = names.and_then(|names| serde_json::from_slice(names).ok()) {
+                taken.add(&names);
+            }
+        }
+        taken
     }
 
     /// Makes what is served, and the status, be what the definition says. True when its names have changed.
@@ -148,9 +162,8 @@ impl Server {
         let Some(definition) = self.registry.reader().get::<DynamicObject>(GROUP, PLURAL, "", name) else {
             return false;
         };
-        let all = self.definitions();
-        let taken = Taken::of(text(fields::spec(&definition), "group"), all.iter());
-        let plan = plan(&definition, &taken);
+        let group = text(fields::spec(&definition), "group");
+        let plan = plan(&definition, &|| self.taken(group));
         let mut planned = definition.clone();
         plan.apply(&mut planned, jiff::Timestamp::now());
         if plan.serve {
@@ -369,7 +382,7 @@ impl Cleaner {
                 entry.key().namespace().clone_into(&mut cx.namespace);
                 entry.key().name().clone_into(&mut cx.name);
                 // What is marked already only waits for its finalizers.
-                let marked = registry::scan::lookup(entry.bytes(), &["metadata", "deletionTimestamp"]).is_some();
+                let marked = scan::lookup(entry.bytes(), &["metadata", "deletionTimestamp"]).is_some();
                 if marked {
                     continue;
                 }
