@@ -7,6 +7,7 @@ mod authorization;
 mod bad_input;
 mod closed;
 mod custom;
+mod derived;
 mod discovery;
 mod encodings;
 mod http;
