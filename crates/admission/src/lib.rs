@@ -15,6 +15,7 @@ mod deny_service_external_ips;
 pub mod event_rate_limit;
 pub mod expressions;
 mod extended_resource_toleration;
+pub mod image_policy;
 mod image_registries;
 mod limit_ranger;
 mod namespace_lifecycle;

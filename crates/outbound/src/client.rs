@@ -143,6 +143,29 @@ impl Client {
         }
     }
 
+    /// Posts again, up to `tries` times in all, after what may pass: no answer, too many requests, a server's own error.
+    /// The first wait is `backoff`, each further one half as long again. Upstream: `webhook.WithExponentialBackoff`.
+    pub async fn post_again(&self, post: impl Fn() -> Post, backoff: Duration, tries: u32) -> Result<Bytes, CallError> {
+        let mut wait = backoff;
+        for attempt in 1.. {
+            let error = match self.post(post()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let passes = match &error {
+                CallError::Status(status) => status.code == 429 || status.code >= 500,
+                CallError::Transport { .. } | CallError::Timeout { .. } => true,
+                CallError::Config(_) | CallError::TooLarge(_) => false,
+            };
+            if !passes || attempt >= tries {
+                return Err(error);
+            }
+            tokio::time::sleep(wait).await;
+            wait = wait.mul_f64(1.5);
+        }
+        Err(CallError::Config("no try was made".to_owned()))
+    }
+
     async fn tries(&self, post: &Post, query: &str, url: &str) -> Result<Bytes, CallError> {
         for attempt in 1.. {
             let mut request = Request::new(whole(post.body.clone()));

@@ -58,16 +58,19 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
     let authorizer = access::authorization(&settings.arguments.access, &rbac, &nodes, supervisor)?;
     let escalation = Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone()));
-    let outbound = Outbound::new(Arc::new(apiserver::Services::new(&store)), outbound::Kubeconfig::default());
+    let configuration = super::admission::configuration(settings.arguments.admission_control_config_file.as_deref())?;
+    let credentials = super::admission::webhook_credentials(&configuration)?;
+    let outbound = Outbound::new(Arc::new(apiserver::Services::new(&store)), credentials);
     let asked: Arc<dyn registry::auth::Authorizer> = authorizer.clone();
     let (mutating, validating) = admission::webhook::plugins(&store, &outbound, &asked);
     let (policies, rules) = admission::policy::plugins(&store, &asked);
+    let images = super::admission::image_policy(&configuration, &settings.arguments.enable_admission_plugins)?;
     let plugins = admission::plugins(&admission::Options {
         cluster_ranges: vec![settings.arguments.cluster_cidr, settings.arguments.service_cidr],
         enable: settings.arguments.enable_admission_plugins.clone(),
         disable: settings.arguments.disable_admission_plugins.clone(),
-        configuration: super::admission::configuration(settings.arguments.admission_control_config_file.as_deref())?,
-        callers: vec![policies, mutating, rules, validating],
+        configuration,
+        callers: images.into_iter().chain([policies, mutating, rules, validating]).collect(),
         ..admission::Options::new(authorizer.clone())
     })?;
     let builder = plugins
