@@ -36,7 +36,7 @@ pub enum PatchError {
 /// Applies a JSON patch.
 pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let operations = patch.as_array().ok_or_else(|| {
-        PatchError::Malformed("error decoding patch: a JSON patch is an array of operations".to_owned())
+        PatchError::Malformed("json: cannot unmarshal object into Go value of type jsonpatch.Patch".to_owned())
     })?;
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooMany(operations.len()));

@@ -135,6 +135,13 @@ impl ApiError {
         error
     }
 
+    /// 422 for a patch that does not fit its object; upstream tells no more.
+    pub fn unprocessable() -> Self {
+        let mut error = Self::new(422, "Invalid", "the server rejected our request due to an error in our request");
+        error.details = Some(Box::default());
+        error
+    }
+
     /// 500 with a message of its own and no reason: what upstream makes of an error that is no Status.
     pub fn plain(message: impl Into<String>) -> Self {
         Self::new(500, "", message)

@@ -172,7 +172,7 @@ async fn merge(registry: &Registry, group: &str, plural: &str, patch: Value) -> 
         .ok_or_else(|| ApiError::internal(format!("{plural} are not registered")))?;
     let mut cx = context(registry, Verb::Patch, "default");
     "kubernetes".clone_into(&mut cx.name);
-    let patch = Patch { kind: PatchKind::Merge, body: patch };
+    let patch = Patch::new(PatchKind::Merge, patch);
     let change = Change::Patch(&patch);
     registry.modify(&kind, &cx, UpdateKind::Object, change, &WriteOptions::default()).await.map(|_| ())
 }

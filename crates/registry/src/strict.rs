@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use apimachinery::{ApiError, Gvk};
+use apimachinery::{
+    ApiError, Gvk,
+    field::{Error, Path},
+};
 use schema::{DecodeError, Limits, Node, StrictError, builtin};
 use serde_json::Value;
 
@@ -15,10 +18,30 @@ pub(crate) struct Checked<'a> {
     pub(crate) managed_fields: Vec<u8>,
 }
 
+/// Where a body comes from: it decides in which words it is refused.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'p> {
+    Request,
+    /// What a patch has made of an object, with what strict decoding found in the patch itself.
+    Patched { problems: &'p [String], strategic: Option<&'p Value> },
+}
+
+impl Source<'_> {
+    /// What is shown of a patch that makes no object: the strategic one itself, of others the result.
+    fn refused(self, patched: &[u8], why: String) -> ApiError {
+        let shown = match self {
+            Source::Patched { strategic: Some(patch), .. } => schema::patch::go_format(patch),
+            _ => String::from_utf8_lossy(patched).into_owned(),
+        };
+        ApiError::invalid("", "", "", &Error::invalid(&Path::new("patch"), shown, why).into())
+    }
+}
+
 /// A body as its kind's schema reads it: unknown fields dropped, and warned about or refused.
 pub(crate) fn check<'a>(
     gvk: &Gvk,
     json: &'a [u8],
+    source: Source<'_>,
     validation: FieldValidation,
     cx: &RequestCx,
 ) -> Result<Checked<'a>, ApiError> {
@@ -32,8 +55,12 @@ pub(crate) fn check<'a>(
         let json = if managed_fields.is_empty() { Cow::Borrowed(json) } else { Cow::Owned(node.to_json()) };
         return Ok(Checked { json, managed_fields });
     };
-    let mut decoded = schema::decode_node(kind, node, &limits).map_err(|error| cannot_be_handled(gvk, &error))?;
-    report(gvk, &decoded.strict, validation, cx)?;
+    let mut decoded = schema::decode_node(kind, node, &limits).map_err(|error| match source {
+        Source::Request => cannot_be_handled(gvk, &error),
+        Source::Patched { strategic: Some(_), .. } => source.refused(json, unconvertible(&error)),
+        Source::Patched { .. } => source.refused(json, error.to_string()),
+    })?;
+    report(gvk, json, &decoded.strict, source, validation, cx)?;
     let managed_fields = take_managed_fields(&mut decoded.object);
     Ok(Checked { json: Cow::Owned(decoded.object.to_json()), managed_fields })
 }
@@ -54,6 +81,7 @@ pub(crate) fn read_custom(
     gvk: &Gvk,
     custom: &dyn Custom,
     json: &[u8],
+    source: Source<'_>,
     validation: FieldValidation,
     cx: &RequestCx,
 ) -> Result<(Box<dyn AnyObject>, Vec<u8>), ApiError> {
@@ -62,7 +90,7 @@ pub(crate) fn read_custom(
     check_type(gvk, &node)?;
     let managed_fields = take_managed_fields(&mut node);
     let read = custom.read(node)?;
-    report(gvk, &read.problems, validation, cx)?;
+    report(gvk, json, &read.problems, source, validation, cx)?;
     Ok((read.object, managed_fields))
 }
 
@@ -74,21 +102,62 @@ pub(crate) fn reread_custom(gvk: &Gvk, custom: &dyn Custom, json: &[u8]) -> Resu
 }
 
 /// Warns of what strict decoding found, or refuses the body.
-fn report(gvk: &Gvk, problems: &[StrictError], validation: FieldValidation, cx: &RequestCx) -> Result<(), ApiError> {
-    match validation {
-        FieldValidation::Ignore => {}
-        FieldValidation::Warn => problems.iter().for_each(|problem| cx.warn(problem.to_string())),
-        FieldValidation::Strict if problems.is_empty() => {}
-        FieldValidation::Strict => {
+fn report(
+    gvk: &Gvk,
+    json: &[u8],
+    problems: &[StrictError],
+    source: Source<'_>,
+    validation: FieldValidation,
+    cx: &RequestCx,
+) -> Result<(), ApiError> {
+    let of_patch = match source {
+        Source::Request => &[],
+        Source::Patched { problems, .. } => problems,
+    };
+    if validation == FieldValidation::Ignore || (problems.is_empty() && of_patch.is_empty()) {
+        return Ok(());
+    }
+    let problems = of_patch.iter().cloned().chain(problems.iter().map(StrictError::to_string));
+    if validation == FieldValidation::Warn {
+        problems.for_each(|problem| cx.warn(problem));
+        return Ok(());
+    }
+    let why = format!("strict decoding error: {}", problems.collect::<Vec<_>>().join(", "));
+    match source {
+        Source::Patched { .. } => Err(source.refused(json, why)),
+        Source::Request => {
             let (version, kind) = (&gvk.version, &gvk.kind);
-            let problems: Vec<String> = problems.iter().map(StrictError::to_string).collect();
-            return Err(ApiError::bad_request(format!(
-                "{kind} in version \"{version}\" cannot be handled as a {kind}: strict decoding error: {}",
-                problems.join(", ")
-            )));
+            Err(ApiError::bad_request(format!(
+                "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
+            )))
         }
     }
-    Ok(())
+}
+
+/// What upstream's converter from maps to structs, through which strategic patches go, calls a value of the wrong type.
+fn unconvertible(error: &DecodeError) -> String {
+    let (value, expected) = match error {
+        DecodeError::Field { value, expected, .. } | DecodeError::Value { value, expected } => (value, expected),
+        other => return other.to_string(),
+    };
+    let found = match value.split(' ').next().unwrap_or_default() {
+        "number" => "int64",
+        "object" => "map",
+        "array" => "slice",
+        other => other,
+    };
+    match expected.as_str() {
+        scalar @ ("bool" | "int32" | "int64" | "float64") if found == "string" || found == "bool" => {
+            format!("unrecognized type: {scalar}")
+        }
+        scalar @ ("string" | "bool" | "int32" | "int64" | "float64") => match found {
+            "map" | "slice" => format!("unrecognized type: {scalar}"),
+            found => format!("cannot convert {found} to {scalar}"),
+        },
+        list if list.starts_with("[]") => format!("cannot restore slice from {found}"),
+        map if map.starts_with("map[") => format!("cannot restore map from {found}"),
+        _ => format!("cannot restore struct from: {found}"),
+    }
 }
 
 /// Upstream: `handlers.transformDecodeError`.
@@ -131,15 +200,10 @@ pub(crate) fn strategic_merge(gvk: &Gvk, value: Value, patch: Value) -> Result<V
             "application/apply-patch+yaml",
         ]));
     };
-    schema::patch::strategic(kind, value, patch).map_err(|error| {
-        let mut status = ApiError::bad_request(error.to_string());
-        status.code = error.status();
-        match status.code {
-            400 => {}
-            422 => "Invalid".clone_into(&mut status.reason),
-            // Upstream has no reason for these, so that clients print the bare message.
-            _ => status.reason.clear(),
-        }
-        status
+    schema::patch::strategic(kind, value, patch).map_err(|error| match error.status() {
+        400 => ApiError::bad_request(error.to_string()),
+        422 => ApiError::unprocessable(),
+        // Upstream has no reason for these, so that clients print the bare message.
+        _ => ApiError::plain(error.to_string()),
     })
 }

@@ -22,7 +22,7 @@ pub(super) async fn write(registry: &Registry, schemas: &[Bytes], is_known: impl
         let mut cx = registry.context(Arc::new(UserInfo::loopback()), Verb::Patch);
         schema["metadata"]["name"].as_str().unwrap_or_default().clone_into(&mut cx.name);
         "status".clone_into(&mut cx.subresource);
-        let patch = Patch { kind: PatchKind::Merge, body: json!({ "status": { "conditions": conditions } }) };
+        let patch = Patch::new(PatchKind::Merge, json!({ "status": { "conditions": conditions } }));
         let options = WriteOptions {
             field_manager: "api-priority-and-fairness-config-consumer-v1".to_owned(),
             ..WriteOptions::default()

@@ -3,7 +3,13 @@
 use apimachinery::ApiError;
 
 use super::{Kind, Registry};
-use crate::{RequestCx, object::AnyObject, options::FieldValidation, scan, strict};
+use crate::{
+    RequestCx,
+    object::AnyObject,
+    options::FieldValidation,
+    scan,
+    strict::{self, Source},
+};
 
 /// What a client has sent: the object, and apart from it what it says of `metadata.managedFields`.
 pub(super) struct Body {
@@ -27,10 +33,22 @@ impl Registry {
         json: &[u8],
         validation: FieldValidation,
     ) -> Result<Body, ApiError> {
+        self.decode_from(kind, cx, json, Source::Request, validation)
+    }
+
+    /// As [`Registry::decode`], refused in the words that belong to the source.
+    pub(super) fn decode_from(
+        &self,
+        kind: &Kind,
+        cx: &RequestCx,
+        json: &[u8],
+        source: Source<'_>,
+        validation: FieldValidation,
+    ) -> Result<Body, ApiError> {
         let (mut object, managed_fields) = match kind.resource.custom() {
-            Some(custom) => strict::read_custom(&kind.gvk, custom, json, validation, cx)?,
+            Some(custom) => strict::read_custom(&kind.gvk, custom, json, source, validation, cx)?,
             None => {
-                let checked = strict::check(&kind.gvk, json, validation, cx)?;
+                let checked = strict::check(&kind.gvk, json, source, validation, cx)?;
                 let object = kind.resource.decode(&checked.json);
                 (object.map_err(|error| cannot_be_handled(kind, &checked.json, &error))?, checked.managed_fields)
             }

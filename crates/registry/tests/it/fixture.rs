@@ -96,7 +96,7 @@ impl Fixture {
     }
 
     pub(crate) async fn patch(&self, name: &str, kind: PatchKind, body: Value) -> Result<Value, ApiError> {
-        let patch = Patch { kind, body };
+        let patch = Patch::new(kind, body);
         let change = Change::Patch(&patch);
         let written = self
             .registry

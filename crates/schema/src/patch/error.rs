@@ -59,7 +59,7 @@ pub(super) fn go_type(value: &Value) -> &'static str {
 }
 
 /// A value as Go's `%v` prints it.
-pub(super) fn go_format(value: &Value) -> String {
+pub fn go_format(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),

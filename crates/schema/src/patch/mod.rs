@@ -10,7 +10,7 @@ mod meta;
 
 use serde_json::{Map, Value};
 
-pub use error::PatchError;
+pub use error::{PatchError, go_format};
 
 use crate::table::Type;
 use meta::Meta;

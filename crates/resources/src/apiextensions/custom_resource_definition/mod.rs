@@ -12,7 +12,7 @@ mod validation;
 mod warnings;
 
 use apimachinery::field::ErrorList;
-use registry::{Column, DynamicObject, Info, ObjectExt as _, RequestCx, Strategy, Subresource};
+use registry::{Filter, Column, DynamicObject, Info, ObjectExt as _, RequestCx, Strategy, Subresource};
 use serde_json::{Value, json};
 
 pub use validation::{approval, is_protected_group, structural_errors};
@@ -32,6 +32,10 @@ impl Strategy for CustomResourceDefinitions {
     const COLUMNS: &'static [Column<DynamicObject>] = columns::COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
     const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        (subresource == "status").then(|| Filter::exclude([["spec"].as_slice(), &["metadata"]]))
+    }
 
     fn set_defaults(&self, object: &mut DynamicObject) {
         object.api_version = Self::INFO.api_version();

@@ -10,7 +10,7 @@ use apimachinery::Selector;
 use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
-use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
+use registry::{Filter, Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
 
 use crate::core::pod::warnings;
 
@@ -23,6 +23,10 @@ impl Strategy for Deployments {
         Info::namespaced("apps", "v1", "Deployment", "deployments").short(&["deploy"]).categories(&["all"]);
     const COLUMNS: &'static [Column<Deployment>] = columns::COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS, Subresource::SCALE];
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        (subresource == "status").then(|| Filter::exclude([["spec"].as_slice(), &["metadata", "labels"]]))
+    }
 
     fn set_defaults(&self, deployment: &mut Deployment) {
         defaults::set_defaults(deployment);

@@ -6,7 +6,7 @@ mod validation;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
-use registry::{Column, Info, RequestCx, SelectableField, Strategy, Subresource};
+use registry::{Filter, Column, Info, RequestCx, SelectableField, Strategy, Subresource};
 use registry::{Handler, human_duration};
 use serde_json::json;
 
@@ -26,6 +26,15 @@ impl Strategy for CertificateSigningRequests {
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS, Subresource::new("approval", Handler::Update)];
     const SELECTABLE: &'static [SelectableField] =
         &[SelectableField::new("spec.signerName", &[&["spec", "signerName"]])];
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        Some(match subresource {
+            "status" => Filter::exclude([["spec"].as_slice(), &["status", "conditions"]]),
+            "approval" => Filter::exclude([["spec"].as_slice(), &["status", "certificate"]]),
+            // Upstream lets nobody change the request once it is there, and so counts it as nobody's.
+            _ => Filter::exclude([["spec"].as_slice(), &["status"]]),
+        })
+    }
 
     fn prepare_for_create(&self, cx: &RequestCx, object: &mut CertificateSigningRequest) {
         // Who asks is what the approver judges, so nobody says it of himself.

@@ -12,7 +12,7 @@ pub(crate) mod warnings;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::core::v1::Pod;
-use registry::{Column, Handler, Info, ObjectExt, RequestCx, SelectableField, Strategy, Subresource};
+use registry::{Filter, Column, Handler, Info, ObjectExt, RequestCx, SelectableField, Strategy, Subresource};
 
 use crate::optional::Text;
 
@@ -47,6 +47,24 @@ impl Strategy for Pods {
         SelectableField::new("status.podIPs", &[&["status", "podIP"]]),
         SelectableField::new("status.nominatedNodeName", &[&["status", "nominatedNodeName"]]),
     ];
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        match subresource {
+            "status" => Some(Filter::exclude([
+                ["spec"].as_slice(),
+                &["metadata", "deletionTimestamp"],
+                &["metadata", "ownerReferences"],
+            ])),
+            "ephemeralcontainers" => Some(Filter::include([["spec", "ephemeralContainers"].as_slice()])),
+            "resize" => Some(Filter::include([
+                ["spec", "containers", "*", "resources"].as_slice(),
+                &["spec", "containers", "*", "resizePolicy"],
+                &["spec", "initContainers", "*", "resources"],
+                &["spec", "initContainers", "*", "resizePolicy"],
+            ])),
+            _ => None,
+        }
+    }
 
     fn set_defaults(&self, pod: &mut Pod) {
         defaults::set_defaults(pod);

@@ -4,7 +4,7 @@ mod validation;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::flowcontrol::v1::FlowSchema;
-use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
+use registry::{Filter, Column, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
 use serde_json::json;
 
 use crate::optional::{Items, Text};
@@ -19,6 +19,10 @@ impl Strategy for FlowSchemas {
     const INFO: Info = Info::cluster("flowcontrol.apiserver.k8s.io", "v1", "FlowSchema", "flowschemas");
     const COLUMNS: &'static [Column<FlowSchema>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        (subresource == "status").then(|| Filter::exclude([["spec"].as_slice(), &["metadata"]]))
+    }
 
     fn set_defaults(&self, object: &mut FlowSchema) {
         object.spec.get_or_insert_default().matching_precedence.get_or_insert(1000);

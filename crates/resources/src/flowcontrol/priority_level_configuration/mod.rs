@@ -6,7 +6,7 @@ use apimachinery::field::ErrorList;
 use k8s_openapi::api::flowcontrol::v1::{
     LimitedPriorityLevelConfiguration, PriorityLevelConfiguration, QueuingConfiguration,
 };
-use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
+use registry::{Filter, Column, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
 use serde_json::{Value, json};
 
 use crate::optional::default_nonzero;
@@ -26,6 +26,10 @@ impl Strategy for PriorityLevelConfigurations {
     );
     const COLUMNS: &'static [Column<PriorityLevelConfiguration>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        (subresource == "status").then(|| Filter::exclude([["spec"].as_slice(), &["metadata"]]))
+    }
 
     fn set_defaults(&self, object: &mut PriorityLevelConfiguration) {
         let spec = object.spec.get_or_insert_default();

@@ -4,7 +4,7 @@ mod validation;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::storage::v1::VolumeAttachment;
-use registry::{Column, Info, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
+use registry::{Filter, Column, Info, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
 use serde_json::json;
 
 use crate::optional::Text;
@@ -19,6 +19,10 @@ impl Strategy for VolumeAttachments {
     const INFO: Info = Info::cluster("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments");
     const COLUMNS: &'static [Column<VolumeAttachment>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        (subresource == "status").then(|| Filter::exclude([["spec"].as_slice(), &["metadata"]]))
+    }
 
     fn prepare_for_create(&self, _cx: &RequestCx, object: &mut VolumeAttachment) {
         object.status = None;
