@@ -6,6 +6,7 @@
 //! Upstream counterpart: `k8s.io/apiserver/pkg/admission`.
 
 use std::{
+    borrow::Cow,
     any::Any,
     collections::HashMap,
     sync::{Arc, OnceLock},
@@ -50,6 +51,10 @@ pub struct AdmissionRequest<'a> {
     /// The object as it will be; none for deletes. On an action subresource its body, of a stream its options.
     pub object: Option<&'a mut dyn AnyObject>,
     pub old_object: Option<&'a dyn AnyObject>,
+    /// JSON of the object's `metadata.managedFields`, which it does not carry itself; empty: there are none.
+    pub managed_fields: Cow<'a, [u8]>,
+    /// The same, of the object before.
+    pub old_managed_fields: &'a [u8],
     /// Where it is served; none where a plugin is tried alone.
     pub place: Option<Place<'a>>,
     pub reinvocation: Reinvocation,
@@ -119,6 +124,8 @@ impl<'a> AdmissionRequest<'a> {
             name: &cx.name,
             object: None,
             old_object: None,
+            managed_fields: Cow::Borrowed(b""),
+            old_managed_fields: b"",
             place: None,
             reinvocation: Reinvocation::default(),
             forms: Forms::default(),
@@ -173,7 +180,7 @@ impl<'a> AdmissionRequest<'a> {
     /// JSON of the object in the version and of the kind that was asked for. Shared until a mutating plugin has run.
     pub fn object_json(&self) -> Result<Option<Arc<Value>>, ApiError> {
         match self.object.as_deref() {
-            Some(object) => self.form(&self.forms.object, object).map(Some),
+            Some(object) => self.form(&self.forms.object, object, &self.managed_fields).map(Some),
             None => Ok(None),
         }
     }
@@ -181,16 +188,28 @@ impl<'a> AdmissionRequest<'a> {
     /// As [`AdmissionRequest::object_json`], of the object before.
     pub fn old_object_json(&self) -> Result<Option<Arc<Value>>, ApiError> {
         match self.old_object {
-            Some(object) => self.form(&self.forms.old_object, object).map(Some),
+            Some(object) => self.form(&self.forms.old_object, object, self.old_managed_fields).map(Some),
             None => Ok(None),
         }
     }
 
-    fn form(&self, form: &OnceLock<Arc<Value>>, object: &dyn AnyObject) -> Result<Arc<Value>, ApiError> {
+    fn form(
+        &self,
+        form: &OnceLock<Arc<Value>>,
+        object: &dyn AnyObject,
+        managed_fields: &[u8],
+    ) -> Result<Arc<Value>, ApiError> {
         if let Some(known) = form.get() {
             return Ok(Arc::clone(known));
         }
-        let value = Arc::new(self.present(object)?);
+        let mut value = self.present(object)?;
+        if !managed_fields.is_empty()
+            && let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)
+        {
+            let list = serde_json::from_slice(managed_fields).map_err(ApiError::internal)?;
+            metadata.insert("managedFields".to_owned(), list);
+        }
+        let value = Arc::new(value);
         Ok(Arc::clone(form.get_or_init(|| value)))
     }
 
@@ -218,6 +237,35 @@ impl<'a> AdmissionRequest<'a> {
 
     /// Replaces the object by what its JSON was made into: decoded as a body would be, and defaulted.
     pub fn set_object_json(&mut self, value: &Value) -> Result<(), ApiError> {
+        self.set_managed_fields(value)?;
+        let mut value = Cow::Borrowed(value);
+        if value.pointer("/metadata/managedFields").is_some()
+            && let Some(metadata) = value.to_mut().get_mut("metadata").and_then(Value::as_object_mut)
+        {
+            metadata.remove("managedFields");
+        }
+        self.set_rest_of_object(&value)
+    }
+
+    /// Takes over what a plugin has made of the entries, unless it is nothing that can be read.
+    /// Upstream: `managedFieldsValidatingAdmissionController`.
+    fn set_managed_fields(&mut self, value: &Value) -> Result<(), ApiError> {
+        let before = self.object_json()?;
+        let (before, after) = match &before {
+            Some(before) => (before.pointer("/metadata/managedFields"), value.pointer("/metadata/managedFields")),
+            None => return Ok(()),
+        };
+        if before == after {
+            return Ok(());
+        }
+        match crate::ownership::rewritten(after) {
+            Ok(list) => self.managed_fields = Cow::Owned(list),
+            Err(why) => self.cx.warn(format!(".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: {why}")),
+        }
+        Ok(())
+    }
+
+    fn set_rest_of_object(&mut self, value: &Value) -> Result<(), ApiError> {
         let declared = self.declared().copied();
         let place = self.place;
         self.forms.object.take();

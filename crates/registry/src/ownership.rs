@@ -71,6 +71,13 @@ pub(crate) fn entries(list: &[u8]) -> Managed {
     }
 }
 
+/// A list that an admission plugin has written, as it is stored.
+pub(crate) fn rewritten(list: Option<&serde_json::Value>) -> Result<Vec<u8>, String> {
+    let Some(list) = list else { return Ok(Vec::new()) };
+    let managed = Managed::parse(&Node::from_value(list)).map_err(|error| error.to_string())?;
+    Ok(managed.to_json())
+}
+
 // === the kind's versions ===
 
 /// The kinds that show the same stored objects, one of them the request's.

@@ -54,7 +54,7 @@ impl Registry {
         }
         metadata::wipe_system_fields(object.metadata_mut());
         metadata::ensure_namespace(object.metadata_mut(), info, &cx.namespace)?;
-        let owned = match owned {
+        let mut owned = match owned {
             Some(owned) => owned,
             None => {
                 let json = kind.served_json(&*object)?;
@@ -62,8 +62,11 @@ impl Registry {
             }
         };
         let asked_name = object.name().to_owned();
-        self.admit(&mut admission_request(self, kind, cx, Operation::Create, &asked_name, Some(&mut *object), None))
-            .await?;
+        let mut request =
+            admission_request(self, kind, cx, Operation::Create, &asked_name, Some(&mut *object), None);
+        request.managed_fields = owned.into();
+        self.admit(&mut request).await?;
+        owned = request.managed_fields.into_owned();
         metadata::drop_repeated_owners(object.metadata_mut(), cx, metadata::REPEATED_OWNERS_AFTER_ADMISSION);
         // What plugins filled in may have defaults of its own.
         kind.resource.set_defaults(&mut *object);
@@ -130,8 +133,9 @@ impl Registry {
         for warning in resource.warnings(cx, object, None) {
             cx.warn(warning);
         }
-        self.validate_admission(&admission_request(self, kind, cx, Operation::Create, &name, Some(object), None))
-            .await?;
+        let mut request = admission_request(self, kind, cx, Operation::Create, &name, Some(object), None);
+        request.managed_fields = owned.into();
+        self.validate_admission(&request).await?;
 
         let (served, value) = kind.encoded(object, owned).await?;
         let key = kind.key(object.namespace(), &name)?;

@@ -257,11 +257,15 @@ impl Registry {
         check_name(new, &cx.name)?;
         metadata::ensure_namespace(new.metadata_mut(), kind.info(), &cx.namespace)?;
         check_preconditions(kind, cx, current, old, new)?;
-        let owned = match owners {
+        let mut owned = match owners {
             Owners::Told(given) => self.owners(kind, cx, working, new, &given).await?,
             Owners::Known(owned) => owned,
         };
-        self.admit(&mut admission_request(self, kind, cx, Operation::Update, &cx.name, Some(new), Some(old))).await?;
+        let before = ownership::of(working);
+        let mut request = admission_request(self, kind, cx, Operation::Update, &cx.name, Some(new), Some(old));
+        (request.managed_fields, request.old_managed_fields) = (owned.list.into(), before);
+        self.admit(&mut request).await?;
+        owned.list = request.managed_fields.into_owned();
         metadata::drop_repeated_owners(new.metadata_mut(), cx, metadata::REPEATED_OWNERS_AFTER_ADMISSION);
         resource.set_defaults(new);
 
@@ -279,8 +283,9 @@ impl Registry {
         for warning in resource.warnings(cx, new, Some(old)) {
             cx.warn(warning);
         }
-        self.validate_admission(&admission_request(self, kind, cx, Operation::Update, &cx.name, Some(new), Some(old)))
-            .await?;
+        let mut request = admission_request(self, kind, cx, Operation::Update, &cx.name, Some(new), Some(old));
+        (request.managed_fields, request.old_managed_fields) = (owned.list.as_slice().into(), before);
+        self.validate_admission(&request).await?;
 
         let expect = Expect::Revision(current.mod_revision());
         if is_last_finalizer_gone(new, old) && !resource.holds_deletion(new) {

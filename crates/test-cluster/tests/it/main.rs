@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what tests share fails by panicking as they do")]
 
 mod aggregation;
+mod apply;
 mod authorization;
 mod bad_input;
 mod closed;
