@@ -82,7 +82,7 @@ async fn one(registry: &Registry, kind: &Kind, name: &str, default: &Default) ->
     let Some(patch) = correction(&stored, default) else { return Ok(()) };
     let mut cx = registry.context(Arc::new(UserInfo::loopback()), Verb::Patch);
     default.name.clone_into(&mut cx.name);
-    let patch = Patch { kind: PatchKind::Merge, body: patch };
+    let patch = Patch::new(PatchKind::Merge, patch);
     registry.modify(kind, &cx, UpdateKind::Object, Change::Patch(&patch), &WriteOptions::default()).await.map(|_| ())
 }
 

@@ -85,7 +85,7 @@ async fn merge(
     if update == UpdateKind::Status {
         "status".clone_into(&mut cx.subresource);
     }
-    let patch = Patch { kind: PatchKind::Merge, body: patch };
+    let patch = Patch::new(PatchKind::Merge, patch);
     registry.modify(kind, &cx, update, Change::Patch(&patch), &WriteOptions::default()).await.map(|_| ())
 }
 
