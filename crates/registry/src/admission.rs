@@ -6,8 +6,8 @@
 //! Upstream counterpart: `k8s.io/apiserver/pkg/admission`.
 
 use std::{
-    borrow::Cow,
     any::Any,
+    borrow::Cow,
     collections::HashMap,
     sync::{Arc, OnceLock},
 };

@@ -23,7 +23,10 @@ pub(crate) struct Checked<'a> {
 pub(crate) enum Source<'p> {
     Request,
     /// What a patch has made of an object, with what strict decoding found in the patch itself.
-    Patched { problems: &'p [String], strategic: Option<&'p Value> },
+    Patched {
+        problems: &'p [String],
+        strategic: Option<&'p Value>,
+    },
 }
 
 impl Source<'_> {
@@ -127,9 +130,7 @@ fn report(
         Source::Patched { .. } => Err(source.refused(json, why)),
         Source::Request => {
             let (version, kind) = (&gvk.version, &gvk.kind);
-            Err(ApiError::bad_request(format!(
-                "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
-            )))
+            Err(ApiError::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}")))
         }
     }
 }

@@ -62,8 +62,7 @@ impl Registry {
             }
         };
         let asked_name = object.name().to_owned();
-        let mut request =
-            admission_request(self, kind, cx, Operation::Create, &asked_name, Some(&mut *object), None);
+        let mut request = admission_request(self, kind, cx, Operation::Create, &asked_name, Some(&mut *object), None);
         request.managed_fields = owned.into();
         self.admit(&mut request).await?;
         owned = request.managed_fields.into_owned();

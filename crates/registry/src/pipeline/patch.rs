@@ -34,13 +34,19 @@ impl Patch {
 
     /// From the body of a request.
     pub fn parse(kind: PatchKind, body: &[u8]) -> Result<Self, ApiError> {
-        let node = schema::json::parse(body, &Limits::default())
-            .map_err(|_| ApiError::bad_request("invalid JSON patch"))?;
+        let node =
+            schema::json::parse(body, &Limits::default()).map_err(|_| ApiError::bad_request("invalid JSON patch"))?;
         let expected = match (kind, &node) {
             (PatchKind::Json, Node::Array(_)) | (PatchKind::Merge | PatchKind::Strategic, Node::Object(_)) => None,
-            (PatchKind::Json, _) => Some("error decoding patch: json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp"),
-            (PatchKind::Merge, _) => Some("error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {}"),
-            (PatchKind::Strategic, _) => Some("json: cannot unmarshal {} into Go value of type map[string]interface {}"),
+            (PatchKind::Json, _) => {
+                Some("error decoding patch: json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp")
+            }
+            (PatchKind::Merge, _) => {
+                Some("error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {}")
+            }
+            (PatchKind::Strategic, _) => {
+                Some("json: cannot unmarshal {} into Go value of type map[string]interface {}")
+            }
         };
         if let Some(message) = expected {
             return Err(ApiError::bad_request(message.replacen("{}", node.go_name(), 1)));

@@ -65,10 +65,13 @@ async fn every_write_has_an_owner() {
     let patched = client.send("PATCH", &format!("{url}?fieldManager=patcher"), &patch, body).await.json();
     let mut now = owners(&patched);
     now.sort();
-    assert_eq!(now, [
-        r#"curl Update v1 - {"f:data":{".":{},"f:l":{}}}"#,
-        r#"patcher Update v1 - {"f:data":{"f:k":{}},"f:metadata":{"f:labels":{".":{},"f:x":{}}}}"#,
-    ]);
+    assert_eq!(
+        now,
+        [
+            r#"curl Update v1 - {"f:data":{".":{},"f:l":{}}}"#,
+            r#"patcher Update v1 - {"f:data":{"f:k":{}},"f:metadata":{"f:labels":{".":{},"f:x":{}}}}"#,
+        ]
+    );
 
     // Nonsense is ignored, an empty entry forgets everything, and then nobody starts to count.
     let nonsense = json!({"metadata": {"managedFields": [{"manager": "m", "operation": "Nonsense"}]}}).to_string();
@@ -82,10 +85,13 @@ async fn every_write_has_an_owner() {
 
     // The first apply finds an owner for what was there before.
     let applied = apply(&client, &url, "fieldManager=applier", &map("a", json!({"m": "1"}))).await.json();
-    assert_eq!(owners(&applied), [
-        r#"applier Apply v1 - {"f:data":{"f:m":{}}}"#,
-        r#"before-first-apply Update v1 - {"f:data":{".":{},"f:k":{},"f:l":{}},"f:metadata":{"f:labels":{".":{},"f:x":{}}}}"#,
-    ]);
+    assert_eq!(
+        owners(&applied),
+        [
+            r#"applier Apply v1 - {"f:data":{"f:m":{}}}"#,
+            r#"before-first-apply Update v1 - {"f:data":{".":{},"f:k":{},"f:l":{}},"f:metadata":{"f:labels":{".":{},"f:x":{}}}}"#,
+        ]
+    );
 }
 
 #[tokio::test]
@@ -111,10 +117,10 @@ async fn appliers_create_share_drop_and_conflict() {
     assert_eq!(dry["data"], json!({"k": "2", "l": "w"}));
     assert_eq!(client.get(&url).await.json()["data"], json!({"k": "v", "l": "w"}));
     let forced = apply(&client, &url, "fieldManager=two&force=true", &map("a", json!({"k": "2"}))).await.json();
-    assert_eq!(owners(&forced), [
-        r#"one Apply v1 - {"f:data":{"f:l":{}}}"#,
-        r#"two Apply v1 - {"f:data":{"f:k":{}}}"#,
-    ]);
+    assert_eq!(
+        owners(&forced),
+        [r#"one Apply v1 - {"f:data":{"f:l":{}}}"#, r#"two Apply v1 - {"f:data":{"f:k":{}}}"#,]
+    );
     let dropped = apply(&client, &url, "fieldManager=one", &map("a", json!({}))).await.json();
     assert_eq!(dropped["data"], json!({"k": "2"}));
 
@@ -134,15 +140,45 @@ async fn what_an_apply_may_not_say() {
     let url = format!("{MAPS}/a");
     let long = "x".repeat(129);
     for (query, object, code, message) in [
-        ("", map("a", json!({})), 422, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"),
+        (
+            "",
+            map("a", json!({})),
+            422,
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+        ),
         (&*format!("fieldManager={long}"), map("a", json!({})), 422, "may not be more than 128 bytes"),
         ("fieldManager=a%07b", map("a", json!({})), 422, "invalid character U+0007 (at position 1)"),
         ("fieldManager=m", json!({"apiVersion": "v1", "kind": "Secret"}), 400, "invalid object type: /v1, Kind=Secret"),
-        ("fieldManager=m", map("b", json!({})), 400, "the name of the object (b) does not match the name on the URL (a)"),
-        ("fieldManager=m", map("a", json!({"k": 1})), 500, "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .data.k: expected string, got &value.valueUnstructured{Value:1}"),
-        ("fieldManager=m", json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "nope": 1}), 500, ".nope: field not declared in schema"),
-        ("fieldManager=m", json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "managedFields": []}}), 400, "metadata.managedFields must be nil"),
-        ("fieldManager=m", json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "uid": "u"}}), 409, "uid mismatch: the provided object specified uid u, and no existing object was found"),
+        (
+            "fieldManager=m",
+            map("b", json!({})),
+            400,
+            "the name of the object (b) does not match the name on the URL (a)",
+        ),
+        (
+            "fieldManager=m",
+            map("a", json!({"k": 1})),
+            500,
+            "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .data.k: expected string, got &value.valueUnstructured{Value:1}",
+        ),
+        (
+            "fieldManager=m",
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "nope": 1}),
+            500,
+            ".nope: field not declared in schema",
+        ),
+        (
+            "fieldManager=m",
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "managedFields": []}}),
+            400,
+            "metadata.managedFields must be nil",
+        ),
+        (
+            "fieldManager=m",
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "uid": "u"}}),
+            409,
+            "uid mismatch: the provided object specified uid u, and no existing object was found",
+        ),
         ("fieldManager=m", json!([]), 400, "error decoding patch"),
     ] {
         let answer = apply(&client, &url, query, &object).await;
@@ -162,7 +198,12 @@ async fn what_an_apply_may_not_say() {
     });
     client.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding).await;
     let answer = apply(&patcher, &url, "fieldManager=m", &map("a", json!({}))).await;
-    assert_eq!((answer.status.as_u16(), answer.message().contains("cannot create")), (403, true), "{}", answer.message());
+    assert_eq!(
+        (answer.status.as_u16(), answer.message().contains("cannot create")),
+        (403, true),
+        "{}",
+        answer.message()
+    );
 }
 
 #[tokio::test]
@@ -195,13 +236,17 @@ async fn status_and_scale_have_owners_of_their_own() {
         conflict.message(),
         r#"Apply failed with 1 conflict: conflict with "hpa" with subresource "scale" using apps/v1: .spec.replicas"#
     );
-    let config = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": 4}});
+    let config =
+        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": 4}});
     let conflict = apply(&client, &format!("{url}/scale"), "fieldManager=two", &config).await;
     assert_eq!(conflict.status, 409, "{}", conflict.message());
     let applied = apply(&client, &format!("{url}/scale"), "fieldManager=two&force=true", &config).await;
     assert_eq!(applied.json()["spec"]["replicas"], 4, "{}", applied.message());
     let object = client.get(&url).await.json();
-    let of_replicas: Vec<String> = owners(&object).into_iter().filter(|owner| owner.contains("f:replicas") && !owner.contains("f:status")).collect();
+    let of_replicas: Vec<String> = owners(&object)
+        .into_iter()
+        .filter(|owner| owner.contains("f:replicas") && !owner.contains("f:status"))
+        .collect();
     assert_eq!(of_replicas, [r#"two Apply apps/v1 scale {"f:spec":{"f:replicas":{}}}"#]);
 }
 
@@ -233,16 +278,76 @@ async fn patches_are_refused_in_upstreams_words() {
     let many = vec![json!({"op": "test", "path": "/kind", "value": "Deployment"}); 10_001];
     for (kind, query, body, code, message) in [
         (json_patch, "", "{", 400, "invalid JSON patch"),
-        (json_patch, "", "{}", 400, "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"),
-        (json_patch, "", r#"[{"op":"remove","path":"/nope"}]"#, 422, "the server rejected our request due to an error in our request"),
-        (json_patch, "", &*json!(many).to_string(), 413, "The allowed maximum operations in a JSON patch is 10000, got 10001"),
-        (merge, "", "[]", 400, "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"),
-        (merge, "fieldValidation=Strict", r#"{"spec":{"nope":1,"replicas":1,"replicas":2}}"#, 422, r#"strict decoding error: duplicate field "spec.replicas", unknown field "spec.nope""#),
-        (strategic, "fieldValidation=Strict", r#"{"spec":{"nope":1}}"#, 422, r#" "" is invalid: patch: Invalid value: "map[spec:map[nope:1]]": strict decoding error: unknown field "spec.nope""#),
-        (strategic, "", r#"{"spec":{"replicas":"x"}}"#, 422, r#" "" is invalid: patch: Invalid value: "map[spec:map[replicas:x]]": unrecognized type: int32"#),
-        (strategic, "", r#"{"spec":{"template":{"spec":{"containers":[{"image":"x"}]}}}}"#, 500, "map: map[image:x] does not contain declared merge key: name"),
-        (strategic, "", r#"{"spec":{"strategy":{"$retainKeys":["x"],"type":"Recreate"}}}"#, 400, "invalid patch format of retainKeys"),
-        ("application/x", "", "{}", 415, "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"),
+        (
+            json_patch,
+            "",
+            "{}",
+            400,
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+        ),
+        (
+            json_patch,
+            "",
+            r#"[{"op":"remove","path":"/nope"}]"#,
+            422,
+            "the server rejected our request due to an error in our request",
+        ),
+        (
+            json_patch,
+            "",
+            &*json!(many).to_string(),
+            413,
+            "The allowed maximum operations in a JSON patch is 10000, got 10001",
+        ),
+        (
+            merge,
+            "",
+            "[]",
+            400,
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+        ),
+        (
+            merge,
+            "fieldValidation=Strict",
+            r#"{"spec":{"nope":1,"replicas":1,"replicas":2}}"#,
+            422,
+            r#"strict decoding error: duplicate field "spec.replicas", unknown field "spec.nope""#,
+        ),
+        (
+            strategic,
+            "fieldValidation=Strict",
+            r#"{"spec":{"nope":1}}"#,
+            422,
+            r#" "" is invalid: patch: Invalid value: "map[spec:map[nope:1]]": strict decoding error: unknown field "spec.nope""#,
+        ),
+        (
+            strategic,
+            "",
+            r#"{"spec":{"replicas":"x"}}"#,
+            422,
+            r#" "" is invalid: patch: Invalid value: "map[spec:map[replicas:x]]": unrecognized type: int32"#,
+        ),
+        (
+            strategic,
+            "",
+            r#"{"spec":{"template":{"spec":{"containers":[{"image":"x"}]}}}}"#,
+            500,
+            "map: map[image:x] does not contain declared merge key: name",
+        ),
+        (
+            strategic,
+            "",
+            r#"{"spec":{"strategy":{"$retainKeys":["x"],"type":"Recreate"}}}"#,
+            400,
+            "invalid patch format of retainKeys",
+        ),
+        (
+            "application/x",
+            "",
+            "{}",
+            415,
+            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
+        ),
     ] {
         let answer = client.send("PATCH", &format!("{url}?{query}"), &[("content-type", kind)], body.to_owned()).await;
         let shown: String = body.chars().take(100).collect();
@@ -306,7 +411,8 @@ async fn kubectl_applies_on_the_server() {
         let (code, _, error) = run(&["apply", "--server-side", "--field-manager=other", "-f", &file(3)]).await;
         assert_eq!(code, 1, "{error}");
         assert!(error.contains(r#"Apply failed with 1 conflict: conflict with "kubectl": .spec.replicas"#), "{error}");
-        let (code, out, _) = run(&["diff", "--server-side", "--force-conflicts", "--field-manager=other", "-f", &file(3)]).await;
+        let (code, out, _) =
+            run(&["diff", "--server-side", "--force-conflicts", "--field-manager=other", "-f", &file(3)]).await;
         assert_eq!((code, out.contains("+  replicas: 3")), (1, true), "{program:?}: {out}");
         let forced = ["apply", "--server-side", "--field-manager=other", "--force-conflicts", "-f", &file(3)];
         let (code, out, error) = run(&forced).await;

@@ -12,7 +12,7 @@ mod validation;
 mod warnings;
 
 use apimachinery::field::ErrorList;
-use registry::{Filter, Column, DynamicObject, Info, ObjectExt as _, RequestCx, Strategy, Subresource};
+use registry::{Column, DynamicObject, Filter, Info, ObjectExt as _, RequestCx, Strategy, Subresource};
 use serde_json::{Value, json};
 
 pub use validation::{approval, is_protected_group, structural_errors};

@@ -10,7 +10,7 @@ use apimachinery::Selector;
 use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
-use registry::{Filter, Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
+use registry::{Column, Filter, Info, ObjectExt, RequestCx, Strategy, Subresource};
 
 use crate::core::pod::warnings;
 

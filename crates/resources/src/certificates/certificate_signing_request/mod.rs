@@ -6,7 +6,7 @@ mod validation;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
-use registry::{Filter, Column, Info, RequestCx, SelectableField, Strategy, Subresource};
+use registry::{Column, Filter, Info, RequestCx, SelectableField, Strategy, Subresource};
 use registry::{Handler, human_duration};
 use serde_json::json;
 

@@ -12,7 +12,7 @@ pub(crate) mod warnings;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::core::v1::Pod;
-use registry::{Filter, Column, Handler, Info, ObjectExt, RequestCx, SelectableField, Strategy, Subresource};
+use registry::{Column, Filter, Handler, Info, ObjectExt, RequestCx, SelectableField, Strategy, Subresource};
 
 use crate::optional::Text;
 

@@ -4,7 +4,7 @@ mod validation;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::flowcontrol::v1::FlowSchema;
-use registry::{Filter, Column, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
+use registry::{Column, Filter, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
 use serde_json::json;
 
 use crate::optional::{Items, Text};

@@ -6,7 +6,7 @@ use apimachinery::field::ErrorList;
 use k8s_openapi::api::flowcontrol::v1::{
     LimitedPriorityLevelConfiguration, PriorityLevelConfiguration, QueuingConfiguration,
 };
-use registry::{Filter, Column, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
+use registry::{Column, Filter, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
 use serde_json::{Value, json};
 
 use crate::optional::default_nonzero;
