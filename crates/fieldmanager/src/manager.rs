@@ -308,3 +308,130 @@ fn last_applied(config: &Node<'_>) -> String {
     out.push(b'\n');
     String::from_utf8(out).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        set::Filter,
+        testing::{json, text},
+    };
+
+    struct Deployments(Filter);
+
+    impl Versions for Deployments {
+        fn kind_in(&self, version: &str) -> Option<TypeRef<'_>> {
+            schema::builtin().kind_of(version, "Deployment").map(TypeRef::Named)
+        }
+
+        fn literal(&self) -> bool {
+            false
+        }
+
+        fn convert(&self, _object: &Node<'_>, _from: &str, to: &str) -> Result<Node<'static>, String> {
+            Err(to.to_owned())
+        }
+
+        fn filter_in(&self, _version: &str) -> &Filter {
+            &self.0
+        }
+    }
+
+    fn deployment(metadata: &str, replicas: i32, image: &str) -> String {
+        format!(
+            r#"{{"apiVersion":"apps/v1","kind":"Deployment","metadata":{{"name":"web"{metadata}}},"spec":{{"replicas":{replicas},"template":{{"spec":{{"containers":[{{"name":"c","image":"{image}"}}]}}}}}}}}"#
+        )
+    }
+
+    fn operation<'a>(manager: &'a str, now: &'a str, versions: &'a Deployments) -> Operation<'a> {
+        Operation { manager, subresource: "", api_version: "apps/v1", now, versions }
+    }
+
+    fn live(versions: &Deployments, object: &str) -> TypedValue<'static> {
+        let kind = schema::builtin().kind_of("apps/v1", "Deployment").map(TypeRef::Named).unwrap();
+        assert!(versions.kind_in("apps/v1").is_some());
+        TypedValue::of_struct(kind, json(object))
+    }
+
+    /// The entries after an update by somebody.
+    fn updated(operation: &Operation<'_>, managed: Managed, old: &str, new: &str) -> Managed {
+        let versions = Deployments(Filter::Everything);
+        let created = managed.is_empty();
+        let (old, new) = (live(&versions, old), live(&versions, new));
+        operation.update(managed, created, &mut |_| old.compare(&new).map(Some)).unwrap()
+    }
+
+    #[test]
+    fn time_stamps_are_of_the_last_change() {
+        let versions = Deployments(Filter::Everything);
+        let (first, second) = (deployment("", 1, "i"), deployment("", 2, "i"));
+        let managed = updated(&operation("m", "t1", &versions), Managed::default(), "{}", &first);
+        let same = updated(&operation("m", "t2", &versions), managed.clone(), &first, &first);
+        assert_eq!(same, managed);
+        let changed = updated(&operation("m", "t3", &versions), managed.clone(), &first, &second);
+        assert!(changed.same_but_times(&managed));
+        assert_eq!(changed.times.values().collect::<Vec<_>>(), ["t3"]);
+        // Nobody is "unknown".
+        let nameless = updated(&operation("", "t", &versions), Managed::default(), "{}", &first);
+        assert_eq!(nameless.fields.keys().next().unwrap().manager, "unknown");
+    }
+
+    #[test]
+    fn kubectl_takes_over_what_the_client_side_applied() {
+        let versions = Deployments(Filter::Everything);
+        let last = deployment("", 1, "old").replace('"', "\\\"");
+        let annotation = format!(r#","annotations":{{"{LAST_APPLIED}":"{last}"}}"#);
+        let object = deployment(&annotation, 1, "old");
+        let managed =
+            updated(&operation("kubectl-client-side-apply", "t1", &versions), Managed::default(), "{}", &object);
+        let config = json(&deployment("", 2, "new"));
+        let live = live(&versions, &object);
+        let refused = operation("other", "t2", &versions).apply(&live, &config, &managed, false).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "Apply failed with 2 conflicts: conflicts with \"kubectl-client-side-apply\" using apps/v1:\n- .spec.replicas\n- .spec.template.spec.containers[name=\"c\"].image"
+        );
+        let ApplyError::Conflicts(conflicts) = refused else { panic!("{refused}") };
+        let error = conflicts.to_error();
+        assert_eq!((error.code, error.reason.as_str()), (409, "Conflict"));
+        let cause = &error.details.as_ref().unwrap().causes[0];
+        assert_eq!(
+            (cause.reason.as_str(), cause.message.as_str(), cause.field.as_str()),
+            ("FieldManagerConflict", "conflict with \"kubectl-client-side-apply\" using apps/v1", ".spec.replicas")
+        );
+        // The annotation says that it is kubectl's own.
+        let applied = operation("kubectl", "t2", &versions).apply(&live, &config, &managed, false).unwrap();
+        let object = applied.object.unwrap();
+        assert_eq!(object.get("spec").unwrap().get("replicas"), Some(&Node::Number("2".into())));
+        let kept = annotation_of(&object);
+        assert_eq!(kept, format!("{}\n", text(&Node::from_value(&config.clone().into_value()))));
+        // Somebody else has changed it meanwhile: that stays a conflict.
+        let scaled = deployment(&annotation, 7, "old");
+        let managed = updated(&operation("hpa", "t2", &versions), managed, &text(&live.node), &scaled);
+        let live = self::live(&versions, &scaled);
+        let refused = operation("kubectl", "t3", &versions).apply(&live, &config, &managed, false).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "Apply failed with 1 conflict: conflict with \"hpa\" using apps/v1: .spec.replicas"
+        );
+    }
+
+    fn annotation_of(object: &Node<'_>) -> String {
+        annotation(object).unwrap().to_owned()
+    }
+
+    #[test]
+    fn an_object_from_before_has_an_owner_from_then_on() {
+        let versions = Deployments(Filter::Everything);
+        let live = live(&versions, &deployment("", 1, "i"));
+        let config =
+            json(r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web","labels":{"a":"b"}}}"#);
+        let applied = operation("m", "t", &versions).apply(&live, &config, &Managed::default(), false).unwrap();
+        let names: Vec<&str> = applied.managed.fields.keys().map(|id| id.manager.as_str()).collect();
+        assert_eq!(names, ["before-first-apply", "m"]);
+        let entry = String::from_utf8(applied.managed.to_json()).unwrap();
+        assert!(entry.starts_with(
+            r#"[{"manager":"m","operation":"Apply","apiVersion":"apps/v1","time":"t","fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{"f:labels":{"f:a":{}}}}},{"manager":"before-first-apply","operation":"Update""#
+        ), "{entry}");
+    }
+}

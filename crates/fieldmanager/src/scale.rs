@@ -90,3 +90,115 @@ pub fn to_parent(parent: &Managed, scale: Managed, version: &str, paths: Replica
     }
     merged
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::json;
+
+    fn paths(version: &str) -> Option<Option<Vec<PathElement>>> {
+        let replicas = |name: &'static str| Some(vec![PathElement::field("spec"), PathElement::field(name)]);
+        match version {
+            "apps/v1" => Some(replicas("the-replicas")),
+            "apps/v2" => Some(replicas("not-the-replicas")),
+            "apps/v3" => Some(None),
+            _ => None,
+        }
+    }
+
+    /// `manager operation version subresource fields`, one a line.
+    fn managed(entries: &[&str]) -> Managed {
+        let entry = |line: &&str| {
+            let mut words = line.splitn(5, ' ');
+            let mut word = || words.next().unwrap().trim_start_matches('-');
+            format!(
+                r#"{{"manager":"{}","operation":"{}","apiVersion":"{}","fieldsType":"FieldsV1","subresource":"{}","fieldsV1":{}}}"#,
+                word(),
+                word(),
+                word(),
+                word(),
+                word()
+            )
+        };
+        Managed::parse(&json(&format!("[{}]", entries.iter().map(entry).collect::<Vec<_>>().join(",")))).unwrap()
+    }
+
+    fn shown(managed: &Managed) -> String {
+        String::from_utf8(managed.to_json()).unwrap()
+    }
+
+    #[test]
+    fn the_parent_s_replicas_are_the_scale_s() {
+        let parent = managed(&[
+            r#"one Apply apps/v1 - {"f:spec":{"f:the-replicas":{},"f:selector":{}}}"#,
+            r#"two Update apps/v2 - {"f:spec":{"f:not-the-replicas":{}}}"#,
+            r#"three Apply apps/v1 - {"f:spec":{"f:selector":{}}}"#,
+            r#"four Apply apps/v3 - {"f:spec":{"f:x":{}}}"#,
+            r#"five Apply apps/v10 - {"f:spec":{"f:the-replicas":{}}}"#,
+        ]);
+        let expected = managed(&[
+            r#"one Apply autoscaling/v1 - {"f:spec":{"f:replicas":{}}}"#,
+            r#"two Update autoscaling/v1 - {"f:spec":{"f:replicas":{}}}"#,
+        ]);
+        assert_eq!(shown(&to_scale(&parent, &paths)), shown(&expected));
+    }
+
+    #[test]
+    fn who_scales_takes_the_replicas() {
+        for (parent, scale, expected) in [
+            // Another takes them, and what was left of the entry.
+            (
+                vec![r#"test Apply apps/v1 - {"f:spec":{"f:the-replicas":{},"f:selector":{}}}"#],
+                vec![r#"scale Update autoscaling/v1 scale {"f:spec":{"f:replicas":{}}}"#],
+                vec![
+                    r#"test Apply apps/v1 - {"f:spec":{"f:selector":{}}}"#,
+                    r#"scale Update apps/v1 scale {"f:spec":{"f:the-replicas":{}}}"#,
+                ],
+            ),
+            (
+                vec![r#"test Apply apps/v2 - {"f:spec":{"f:not-the-replicas":{}}}"#],
+                vec![r#"scale Apply autoscaling/v1 scale {"f:spec":{"f:replicas":{}}}"#],
+                vec![r#"scale Apply apps/v1 scale {"f:spec":{"f:the-replicas":{}}}"#],
+            ),
+            // The same name through both endpoints is two.
+            (
+                vec![r#"test Update apps/v1 - {"f:spec":{"f:the-replicas":{},"f:selector":{}}}"#],
+                vec![r#"test Update autoscaling/v1 scale {"f:spec":{"f:replicas":{}}}"#],
+                vec![
+                    r#"test Update apps/v1 - {"f:spec":{"f:selector":{}}}"#,
+                    r#"test Update apps/v1 scale {"f:spec":{"f:the-replicas":{}}}"#,
+                ],
+            ),
+            // Shared.
+            (
+                vec![r#"test Apply apps/v1 - {"f:spec":{"f:the-replicas":{},"f:selector":{}}}"#],
+                vec![
+                    r#"test Apply autoscaling/v1 - {"f:spec":{"f:replicas":{}}}"#,
+                    r#"test Apply autoscaling/v1 scale {"f:spec":{"f:replicas":{}}}"#,
+                ],
+                vec![
+                    r#"test Apply apps/v1 - {"f:spec":{"f:the-replicas":{},"f:selector":{}}}"#,
+                    r#"test Apply apps/v1 scale {"f:spec":{"f:the-replicas":{}}}"#,
+                ],
+            ),
+            // An updater that nobody took anything from stays as it was.
+            (
+                vec![r#"test Update apps/v1 - {"f:spec":{"f:the-replicas":{},"f:selector":{}}}"#],
+                vec![r#"test Update autoscaling/v1 - {"f:spec":{"f:replicas":{}}}"#],
+                vec![r#"test Update apps/v1 - {"f:spec":{"f:the-replicas":{},"f:selector":{}}}"#],
+            ),
+            // Unknown versions go, versions without a scale stay.
+            (
+                vec![
+                    r#"old Apply apps/v10 - {"f:spec":{"f:selector":{}}}"#,
+                    r#"other Apply apps/v3 - {"f:spec":{"f:x":{}}}"#,
+                ],
+                vec![r#"scale Update autoscaling/v1 - {"f:status":{"f:replicas":{}}}"#],
+                vec![r#"other Apply apps/v3 - {"f:spec":{"f:x":{}}}"#],
+            ),
+        ] {
+            let now = to_parent(&managed(&parent), managed(&scale), "apps/v1", &paths);
+            assert_eq!(shown(&now), shown(&managed(&expected)));
+        }
+    }
+}

@@ -432,3 +432,79 @@ async fn kubectl_applies_on_the_server() {
         assert!(now.contains(&"kubectl-label Update".to_owned()), "{now:?}");
     }
 }
+
+#[tokio::test]
+async fn custom_objects_are_applied_by_their_schema() {
+    let cluster = TestCluster::start().await.unwrap();
+    let client = Client::admin(&cluster);
+    let schema = json!({"type": "object", "properties": {
+        "spec": {"type": "object", "properties": {
+            "replicas": {"type": "integer"},
+            "items": {
+                "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+                "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "value": {"type": "string"}}},
+            },
+            "tags": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "one": {"type": "object", "x-kubernetes-map-type": "atomic", "additionalProperties": {"type": "string"}},
+            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        }},
+        "status": {"type": "object", "properties": {"replicas": {"type": "integer"}}},
+    }});
+    let version = |name: &str, storage: bool| {
+        json!({
+            "name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": schema},
+            "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
+        })
+    };
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "versions": [version("v1", true), version("v2", false)],
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+        },
+    });
+    let made = client.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await;
+    assert_eq!(made.status, 201, "{}", made.message());
+    let url = |version: &str| format!("/apis/example.com/{version}/namespaces/default/widgets/w");
+    while client.get("/apis/example.com/v2/namespaces/default/widgets").await.status != 200 {
+        tokio::task::yield_now().await;
+    }
+    let widget = |version: &str, spec: Value| json!({"apiVersion": format!("example.com/{version}"), "kind": "Widget", "metadata": {"name": "w", "labels": {"l": "1"}}, "spec": spec});
+    let one = json!({
+        "replicas": 1, "items": [{"name": "a", "value": "1"}, {"name": "b"}], "tags": ["x"], "one": {"k": "v"}, "free": {"f": [1]},
+    });
+    let created = apply(&client, &url("v1"), "fieldManager=one", &widget("v1", one)).await;
+    assert_eq!(created.status, 201, "{}", created.message());
+    assert_eq!(
+        owners(&created.json()),
+        [
+            r#"one Apply example.com/v1 - {"f:metadata":{"f:labels":{"f:l":{}}},"f:spec":{"f:free":{"f:f":{}},"f:items":{"k:{\"name\":\"a\"}":{".":{},"f:name":{},"f:value":{}},"k:{\"name\":\"b\"}":{".":{},"f:name":{}}},"f:one":{},"f:replicas":{},"f:tags":{"v:\"x\"":{}}}}"#
+        ]
+    );
+    // Through another version, whose entry is told from what the objects are there.
+    let two = json!({"items": [{"name": "c"}], "tags": ["y"]});
+    let shared = apply(&client, &url("v2"), "fieldManager=two", &widget("v2", two)).await.json();
+    assert_eq!(shared["spec"]["tags"], json!(["x", "y"]));
+    let conflict = apply(&client, &url("v2"), "fieldManager=two", &widget("v2", json!({"one": {"k": "w"}}))).await;
+    assert_eq!(conflict.message(), r#"Apply failed with 1 conflict: conflict with "one": .spec.one"#);
+    let dropped =
+        apply(&client, &url("v2"), "fieldManager=one", &widget("v2", json!({"items": [{"name": "b"}]}))).await;
+    let dropped = dropped.json();
+    assert_eq!(dropped["spec"], json!({"items": [{"name": "b"}, {"name": "c"}], "tags": ["y"]}));
+    let wrong = apply(&client, &url("v1"), "fieldManager=one", &widget("v1", json!({"nope": 1}))).await;
+    assert!(wrong.message().contains(".spec.nope: field not declared in schema"), "{}", wrong.message());
+    let status =
+        json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "status": {"replicas": 2}});
+    let applied = apply(&client, &format!("{}/status", url("v1")), "fieldManager=st", &status).await.json();
+    assert_eq!((&applied["status"]["replicas"], owners(&applied).len()), (&json!(2), 3));
+    // An update through one version takes from entries of the other.
+    let mut object = client.get(&url("v1")).await.json();
+    object["spec"]["tags"] = json!([]);
+    let put = [("content-type", "application/json")];
+    let written = client.send("PUT", &format!("{}?fieldManager=u", url("v1")), &put, object.to_string()).await.json();
+    let two = owners(&written).into_iter().find(|owner| owner.starts_with("two ")).unwrap();
+    assert_eq!(
+        two,
+        r#"two Apply example.com/v2 - {"f:metadata":{"f:labels":{"f:l":{}}},"f:spec":{"f:items":{"k:{\"name\":\"c\"}":{".":{},"f:name":{}}}}}"#
+    );
+}
