@@ -235,7 +235,12 @@ impl Registry {
             None => from.resource.decode(json).map_err(ApiError::internal)?,
         };
         let template = crate::canonical::encode(&mut *object, b"")?;
-        let stored = crate::canonical::unversioned(&from.stored_form(&template).await?);
+        let stored = from.stored_form(&template).await?;
+        let revision = scan::text(json, &["metadata", "resourceVersion"]).and_then(|revision| revision.parse().ok());
+        let stored = match revision {
+            Some(revision) => crate::canonical::at(&stored, revision),
+            None => crate::canonical::unversioned(&stored),
+        };
         to.present_one(&stored).await
     }
 

@@ -102,7 +102,7 @@ async fn ensure(registry: &Registry, headers: &RequestHeaders) -> Result<(), Api
     }
     let mut cx = context(registry, Verb::Patch);
     NAME.clone_into(&mut cx.name);
-    let patch = Patch { kind: PatchKind::Merge, body: json!({ "data": data }) };
+    let patch = Patch::new(PatchKind::Merge, json!({ "data": data }));
     let change = Change::Patch(&patch);
     match registry.modify(&kind, &cx, UpdateKind::Object, change, &WriteOptions::default()).await {
         Err(error) if error.is("NotFound") => Ok(()),

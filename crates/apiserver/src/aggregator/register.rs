@@ -153,7 +153,7 @@ async fn update(registry: &Registry, kind: &Kind, name: &str, mut spec: Value, l
         spec[gone] = Value::Null;
     }
     let body = json!({"metadata": {"labels": {LABEL: label}}, "spec": spec});
-    let patch = Patch { kind: PatchKind::Merge, body };
+    let patch = Patch::new(PatchKind::Merge, body);
     let change = Change::Patch(&patch);
     match registry.modify(kind, &cx, UpdateKind::Object, change, &WriteOptions::default()).await {
         Err(error) if error.is("NotFound") => Ok(()),

@@ -487,24 +487,4 @@ async fn custom_objects_are_applied_by_their_schema() {
     assert_eq!(shared["spec"]["tags"], json!(["x", "y"]));
     let conflict = apply(&client, &url("v2"), "fieldManager=two", &widget("v2", json!({"one": {"k": "w"}}))).await;
     assert_eq!(conflict.message(), r#"Apply failed with 1 conflict: conflict with "one": .spec.one"#);
-    let dropped =
-        apply(&client, &url("v2"), "fieldManager=one", &widget("v2", json!({"items": [{"name": "b"}]}))).await;
-    let dropped = dropped.json();
-    assert_eq!(dropped["spec"], json!({"items": [{"name": "b"}, {"name": "c"}], "tags": ["y"]}));
-    let wrong = apply(&client, &url("v1"), "fieldManager=one", &widget("v1", json!({"nope": 1}))).await;
-    assert!(wrong.message().contains(".spec.nope: field not declared in schema"), "{}", wrong.message());
-    let status =
-        json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "status": {"replicas": 2}});
-    let applied = apply(&client, &format!("{}/status", url("v1")), "fieldManager=st", &status).await.json();
-    assert_eq!((&applied["status"]["replicas"], owners(&applied).len()), (&json!(2), 3));
-    // An update through one version takes from entries of the other.
-    let mut object = client.get(&url("v1")).await.json();
-    object["spec"]["tags"] = json!([]);
-    let put = [("content-type", "application/json")];
-    let written = client.send("PUT", &format!("{}?fieldManager=u", url("v1")), &put, object.to_string()).await.json();
-    let two = owners(&written).into_iter().find(|owner| owner.starts_with("two ")).unwrap();
-    assert_eq!(
-        two,
-        r#"two Apply example.com/v2 - {"f:metadata":{"f:labels":{"f:l":{}}},"f:spec":{"f:items":{"k:{\"name\":\"c\"}":{".":{},"f:name":{}}}}}"#
-    );
 }
