@@ -29,6 +29,12 @@
 //!
 //! 100,000 objects of 1,024 bytes take 1,455 bytes each with their history; an idle watch takes 170.
 //!
+//! What proves it, with counts that were run through once (`tests/it`, and `log/tests.rs` of the engine; environment
+//! variables there give the counts): crash images of a disk that loses and tears what was not synced, also while it is
+//! being opened; every one of the calls of 1,000 transactions failing, by power, by process, and once; every bit of a
+//! log and its checkpoint flipped (137,472); 300 histories with the same answers in memory, over the log and over etcd;
+//! 48,000 operations of concurrent clients, syncs failing and etcd or a server killed, in one order; processes killed.
+//!
 //! It must not know kinds, selectors or HTTP. Upstream counterpart: `staging/src/k8s.io/apiserver/pkg/storage`
 //! (`etcd3` and `cacher`).
 //!
