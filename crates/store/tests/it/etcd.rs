@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use engine::Revision;
+use engine::transfer::Contents;
 use futures::future::join_all;
 use store::{EventKind, Expect, Filter, Key, StoreError, StoreOptions, Txn, WatchError};
 
@@ -228,6 +229,49 @@ async fn etcd_compact(etcd: &EtcdServer, revision: Revision) {
     struct Nothing {}
     let question = Compaction { revision: i64::try_from(revision.0).unwrap() };
     etcd.channel().unary::<Nothing>("/etcdserverpb.KV/Compact", &question).await.unwrap();
+}
+
+#[test]
+fn a_store_is_copied_to_etcd_and_back_and_no_revision_comes_again() {
+    let Some(etcd) = EtcdServer::start() else { return };
+    // It answers from here on.
+    drop(etcd.open());
+    let directory = tempfile::tempdir().unwrap();
+    let (from, back) = (directory.path().join("from"), directory.path().join("back"));
+    let open = |path: &std::path::Path| {
+        store::Store::open(engine::log::LogFactory::new(path), StoreOptions::default()).unwrap()
+    };
+    let contents = |store: &store::Store| -> Vec<(String, String)> {
+        let things = store.resource("things").snapshot();
+        things.iter().map(|entry| (entry.key().to_string(), text(entry.bytes()))).collect()
+    };
+    let first = open(&from);
+    runtime().block_on(async {
+        let things = first.resource("things");
+        for number in 0..300 {
+            let name = key(&format!("{}", number % 250));
+            first.commit(Txn::new().put(&things, name, Expect::Any, object(&number.to_string()))).await.unwrap();
+        }
+        first.shutdown().await.unwrap();
+    });
+    let expected = contents(&first);
+    let options = etcd.options();
+    let taken = Contents::of_log(&from).unwrap();
+    let upto = taken.into_etcd(&options, taken.revision, &mut |_| ()).unwrap();
+    assert!(upto > taken.revision && taken.revision >= first.revision());
+    assert!(taken.into_etcd(&options, Revision(0), &mut |_| ()).is_err(), "over another cluster");
+
+    let second = etcd.open();
+    assert_eq!(contents(&second), expected);
+    // Who had seen a revision of the old store cannot take one of the new for it.
+    let watch = second.resource("things").watch(first.revision(), Filter::all());
+    assert!(matches!(watch, Err(WatchError::Compacted { .. })));
+    let snapshot = Contents::of_etcd(&options).unwrap();
+    assert_eq!(snapshot.records.len(), 250);
+    let later = Revision(snapshot.revision.0 + engine::transfer::BUMP);
+    snapshot.into_log(&back, later).unwrap();
+    let third = open(&back);
+    assert_eq!((contents(&third), third.revision()), (expected, later));
 }
 
 #[test]

@@ -77,13 +77,17 @@ impl EtcdServer {
     }
 
     pub(crate) fn factory(&self) -> EtcdFactory {
+        EtcdFactory::new(self.options())
+    }
+
+    pub(crate) fn options(&self) -> EtcdOptions {
         let builtin = ["pods", "nodes", "things", "secrets", "leases.coordination.k8s.io"].map(str::to_owned);
-        EtcdFactory::new(EtcdOptions {
+        EtcdOptions {
             endpoints: vec![self.endpoint()],
             tls: None,
             layout: Arc::new(Layout::new(Layout::DEFAULT_PREFIX, builtin)),
             compaction: None,
-        })
+        }
     }
 
     pub(crate) fn open(&self) -> Store {
