@@ -31,7 +31,7 @@
 //!
 //! What proves it, with counts that were run through once (`tests/it`, and `log/tests.rs` of the engine; environment
 //! variables there give the counts): crash images of a disk that loses and tears what was not synced, also while it is
-//! being opened; every one of the calls of 1,000 transactions failing, by power, by process, and once; every bit of a
+//! being opened; every one of some 1,850 calls of 1,000 transactions failing, by power and by process; every bit of a
 //! log and its checkpoint flipped (137,472); 300 histories with the same answers in memory, over the log and over etcd;
 //! 48,000 operations of concurrent clients, syncs failing and etcd or a server killed, in one order; processes killed.
 //!

@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
         let bytes = self.bytes(start, HEADER)?;
         let header = <[u8; HEADER]>::try_from(&bytes[..]).ok();
         let Some(header) = header.and_then(|bytes| Header::parse(&bytes, self.number, start)) else {
-            let upto = self.len.min(start + HEADER as u64);
+            let upto = start + HEADER as u64;
             return self.end(sequence, start..upto, "the header of a record is wrong").map(Next::End);
         };
         let body_at = start + HEADER as u64;
@@ -79,8 +79,7 @@ impl<'a> Reader<'a> {
         let whole = body_end <= self.len;
         let body = if whole { self.bytes(body_at, header.body_len as usize)? } else { Bytes::new() };
         if !whole || !header.covers(&body) {
-            let upto = self.len.min(body_end);
-            return self.end(sequence, start..upto, "a record does not have its checksum").map(Next::End);
+            return self.end(sequence, start..body_end, "a record does not have its checksum").map(Next::End);
         }
         let body = Body::parse(body).ok_or_else(|| self.damaged_at(start, "a record has an unknown form"))?;
         self.offset = start + header.stride();
@@ -97,8 +96,10 @@ impl<'a> Reader<'a> {
 
     /// What it means that there is no frame in this range.
     fn end(&mut self, sequence: u64, range: Range<u64>, detail: &str) -> Result<End, EngineError> {
-        // A file that is cut off within the zeros behind a frame ends before the next one would begin.
-        let (start, range) = (range.start, range.start..range.end.max(range.start));
+        let start = range.start;
+        // Cut short by the end of the file: the extension of it was not yet durable.
+        let short = self.len < range.end;
+        let range = start..range.end.min(self.len).max(start);
         if self.was_synced_behind(start, sequence)? {
             return Err(self.damaged_at(start, "records that had been synced are missing"));
         }
@@ -106,8 +107,6 @@ impl<'a> Reader<'a> {
         if bytes.iter().all(|byte| *byte == 0) {
             return Ok(End::Clean);
         }
-        // Cut short by the end of the file: the extension of it was not yet durable.
-        let short = self.len < start + HEADER as u64 || self.len < range.end;
         let mut at = start;
         let mut torn = short;
         while at < range.end {
