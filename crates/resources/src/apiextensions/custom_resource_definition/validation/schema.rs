@@ -152,7 +152,7 @@ impl Walker<'_> {
             let why = "type cannot be set to null, use nullable as an alternative";
             self.push(Error::forbidden(&path.child("type"), why));
         }
-        if list(schema, "items").first().is_some() {
+        if !list(schema, "items").is_empty() {
             self.push(Error::forbidden(&path.child("items"), "items must be a schema object and not an array"));
         }
         if place.inside_meta && flag(schema, "x-kubernetes-embedded-resource") {
