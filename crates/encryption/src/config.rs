@@ -110,9 +110,8 @@ impl Configuration {
 
     pub fn parse(text: &str) -> Result<Configuration, ConfigError> {
         let parsed: Result<Configuration, _> = serde_saphyr::from_str(text);
-        let configuration = parsed.map_err(|error| ConfigError::Form {
-            line: error.location().map_or(0, |location| u64::try_from(location.line()).unwrap_or(0)),
-        })?;
+        let configuration = parsed
+            .map_err(|error| ConfigError::Form { line: error.location().map_or(0, |location| location.line()) })?;
         if (&*configuration.api_version, &*configuration.kind)
             != ("apiserver.config.k8s.io/v1", "EncryptionConfiguration")
         {

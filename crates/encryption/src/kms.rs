@@ -44,6 +44,9 @@ const HKDF_SEED: i32 = 1;
 #[derive(Default)]
 pub(crate) struct KmsRuntime(Mutex<Option<Runtime>>);
 
+/// Ciphers by the digest of their wrapped seed, with the time of their last use.
+type Ciphers = HashMap<[u8; 32], (Arc<Cipher>, Instant)>;
+
 /// One plugin.
 pub(crate) struct Kms {
     name: String,
@@ -52,7 +55,7 @@ pub(crate) struct Kms {
     runtime: Arc<KmsRuntime>,
     marks: Arc<Marks>,
     state: ArcSwapOption<State>,
-    cache: Mutex<HashMap<[u8; 32], (Arc<Cipher>, Instant)>>,
+    cache: Mutex<Ciphers>,
     trouble: Mutex<Option<String>>,
     polling: Mutex<Option<AbortHandle>>,
 }

@@ -27,7 +27,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run a cluster on this machine: control plane and node in one process
-    Server(server::Arguments),
+    Server(Box<server::Arguments>),
     /// Manage the images of the node
     Image(image::Arguments),
     /// Remove all traces of a cluster
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         }
     };
     let outcome = match Arguments::parse_from(arguments).command {
-        Command::Server(arguments) => server::main(arguments),
+        Command::Server(arguments) => server::main(*arguments),
         Command::Image(arguments) => image::main(arguments),
         Command::Reset(arguments) => reset::main(&arguments),
         Command::Demo(arguments) => demo::main(arguments),

@@ -168,8 +168,7 @@ impl Flow {
             let level = &class.0.level;
             let estimate = class.estimate(&asking);
             let hash = class.hash(&asking);
-            let started = level.queues.lock().start(estimate, hash, || class.digest(&asking), now);
-            started
+            level.queues.lock().start(estimate, hash, || class.digest(&asking), now)
         };
         let counters = &class.0.counters;
         match started {

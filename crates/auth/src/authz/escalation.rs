@@ -164,9 +164,12 @@ fn only_lets_go(request: &AdmissionRequest<'_>) -> bool {
     new.equals(old)
 }
 
+/// API groups, resources and names of a rule.
+type Scope = (Vec<String>, Vec<String>, Vec<String>);
+
 /// Rules that differ only in their verbs, as one.
 fn compact(rules: Vec<PolicyRule>) -> Vec<PolicyRule> {
-    let mut simple: BTreeMap<(Vec<String>, Vec<String>, Vec<String>), PolicyRule> = BTreeMap::new();
+    let mut simple: BTreeMap<Scope, PolicyRule> = BTreeMap::new();
     let mut compacted = Vec::new();
     for rule in rules {
         let list = |values: &Option<Vec<String>>| values.clone().unwrap_or_default();

@@ -78,7 +78,8 @@ async fn without_a_webhook_only_the_version_changes() {
 #[tokio::test]
 async fn answers_are_not_trusted() {
     let kind = "example.com/v1, Kind=Foo";
-    let cases: [(fn(&mut Value), String); 9] = [
+    type Spoil = fn(&mut Value);
+    let cases: [(Spoil, String); 9] = [
         (|answer| answer["response"]["uid"] = "x".into(), "expected response.uid=".to_owned()),
         (|answer| answer["apiVersion"] = "v9".into(), "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got /v9, Kind=ConversionReview".to_owned()),
         (|answer| answer["response"] = Value::Null, "no response provided".to_owned()),

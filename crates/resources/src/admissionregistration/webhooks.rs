@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn what_was_wrong_may_stay_wrong() {
         let some = json!({"sideEffects": "Some"});
-        check(&[some.clone()], Some(&[some]), &expect![""]);
+        check(std::slice::from_ref(&some), Some(std::slice::from_ref(&some)), &expect![""]);
         check(&[json!({}), json!({})], Some(&[json!({}), json!({})]), &expect![""]);
         check(
             &[json!({}), json!({})],
