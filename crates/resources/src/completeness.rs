@@ -46,6 +46,11 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
         ("resourcequotas", json!({"spec": {"hard": {"cpu": "-1"}}}), "spec.hard[cpu]"),
         ("secrets", json!({"type": "kubernetes.io/tls"}), "data[tls.crt]"),
         ("services", json!({"spec": {"ports": [], "type": "ClusterIP"}}), "spec.ports"),
+        (
+            "apiservices.apiregistration.k8s.io",
+            json!({"spec": {"group": "g.example", "version": "v1", "versionPriority": 1}}),
+            "spec.groupPriorityMinimum",
+        ),
         ("controllerrevisions.apps", json!({"revision": -1, "data": {}}), "revision"),
         ("daemonsets.apps", controller.clone(), containers),
         ("deployments.apps", controller.clone(), containers),
