@@ -17,6 +17,7 @@ mod kinds;
 mod objects;
 mod operations;
 mod outside;
+mod proxies;
 mod policies;
 mod streams;
 mod watching;
