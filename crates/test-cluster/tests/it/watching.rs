@@ -4,7 +4,7 @@ use apiserver::Peer;
 use futures::{StreamExt, TryStreamExt};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, PodTemplate};
 use kube::{
     Api,
     api::{PostParams, WatchEvent, WatchParams},
@@ -144,13 +144,14 @@ async fn a_websocket_carries_a_watch() {
 #[tokio::test]
 async fn a_client_that_goes_ends_its_watch() {
     let cluster = TestCluster::start().await.unwrap();
-    let maps = cluster.server().registry().store().resource("configmaps");
-    let watch: Api<ConfigMap> = Api::namespaced(cluster.https_client().await.unwrap(), "default");
+    // Nobody inside watches this kind.
+    let templates = cluster.server().registry().store().resource("podtemplates");
+    let watch: Api<PodTemplate> = Api::namespaced(cluster.https_client().await.unwrap(), "default");
     let stream = watch.watch(&WatchParams::default(), "0").await.unwrap();
-    assert_eq!(maps.watchers(), 1);
+    assert_eq!(templates.watchers(), 1);
     drop((stream, watch));
     let ended = async {
-        while maps.watchers() > 0 {
+        while templates.watchers() > 0 {
             tokio::task::yield_now().await;
         }
     };

@@ -122,8 +122,8 @@ pub(crate) fn changes(kubectl: &Kubectl) {
     assert_eq!(data(), r#"{"k":"x"}"#);
     let labels = kubectl.ok("get configmap c -n changes -o jsonpath='{.metadata.labels}'");
     assert_eq!(labels, r#"{"kept":"1","one":"a"}"#, "a field that the manifest lost goes, a field of others stays");
-    let refused = kubectl.fails("apply --server-side -n changes -f -", SECOND);
-    assert!(refused.contains("Server-side apply not available on the server"), "{refused}");
+    assert_eq!(kubectl.ok_with("apply --server-side -n changes -f -", SECOND), "configmap/c serverside-applied\n");
+    assert_eq!(data(), r#"{"k":"x"}"#);
 
     kubectl.ok(r#"patch configmap c -n changes -p '{"data":{"s":"1"}}'"#);
     kubectl.ok(r#"patch configmap c -n changes --type=merge -p '{"data":{"k":null}}'"#);
