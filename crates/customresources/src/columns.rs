@@ -111,9 +111,9 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         for (kind, value, wanted) in [
             ("integer", json!(42), json!(42)),
-            ("integer", json!(3.14), json!(3)),
+            ("integer", json!(2.75), json!(2)),
             ("integer", json!("42"), json!(null)),
-            ("number", json!(3.14), json!(3.14)),
+            ("number", json!(2.75), json!(2.75)),
             ("number", json!("x"), json!(null)),
             ("boolean", json!(false), json!(false)),
             ("boolean", json!(42), json!(null)),
