@@ -1,7 +1,7 @@
 //! Traces of requests for an OpenTelemetry collector: one span a request, as OTLP over HTTP with JSON.
 //!
 //! Off until a configuration names a collector. A request that comes with a sampled `traceparent` continues that trace;
-//! of the others a share is sampled. Decision: docs/adr/0005-otlp.md. Upstream: `component-base/tracing`,
+//! of the others a share is sampled. Decision: docs/adr/0007-otlp.md. Upstream: `component-base/tracing`,
 //! `endpoints/filters/traces.go`, `--tracing-config-file`.
 
 use std::{
