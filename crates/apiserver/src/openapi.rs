@@ -1,6 +1,11 @@
 //! OpenAPI documents, made from the schema on first demand and kept. Upstream: `k8s.io/kube-openapi/pkg/handler` and `handler3`.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use apimachinery::ApiError;
 use arc_swap::ArcSwapOption;
@@ -34,6 +39,8 @@ struct Made {
     resources: Vec<ServedResource>,
     /// Documents of other servers.
     others: Vec<OtherDocument>,
+    /// The same in v2, with names that mean nothing else here. Made on first demand.
+    fitting: OnceLock<Vec<serde_json::Value>>,
     documents: arc_swap::ArcSwap<HashMap<String, Document>>,
 }
 
@@ -70,6 +77,10 @@ impl OpenApi {
         if path.is_empty() {
             return serve(call, made.document("v3", |maker| Some(index(&maker, &made.others))), JSON);
         }
+        let other = made.others.iter().find(|other| other.v3.as_ref().is_some_and(|(known, _)| known == path));
+        if let Some(document) = other.and_then(|other| other.made.clone()) {
+            return serve(call, Some(Document { etag: fingerprint(&document), bytes: document }), JSON);
+        }
         if !made.maker().v3_paths().iter().any(|known| known == path) {
             return Ok(respond::not_found());
         }
@@ -87,6 +98,7 @@ impl OpenApi {
             generations,
             resources: served(server),
             others: others.map(|others| others.documents()).unwrap_or_default(),
+            fitting: OnceLock::new(),
             documents: arc_swap::ArcSwap::default(),
         });
         self.made.store(Some(Arc::clone(&made)));
@@ -118,7 +130,15 @@ fn index(maker: &Maker<'_>, others: &[OtherDocument]) -> Vec<u8> {
 
 impl Made {
     fn others_v2(&self) -> Vec<&serde_json::Value> {
-        self.others.iter().filter_map(|other| other.v2.as_deref()).collect()
+        let fitting = self.fitting.get_or_init(|| {
+            let others: Vec<_> = self.others.iter().filter_map(|other| other.v2.as_deref().cloned()).collect();
+            if others.is_empty() {
+                return others;
+            }
+            let own = serde_json::from_slice(&self.maker().v2_json(&[])).unwrap_or_default();
+            schema::openapi::beside(&own, others)
+        });
+        fitting.iter().collect()
     }
 
     fn maker(&self) -> Maker<'_> {
@@ -183,6 +203,7 @@ fn served(server: &ApiServer) -> Vec<ServedResource> {
                 plural: Cow::Borrowed(info.plural),
                 namespaced: info.is_namespaced(),
                 verbs: owned(&discovery::verbs(&*kind.resource)),
+                returns_deleted: kind.resource.returns_deleted_object(),
                 custom: kind.resource.custom().map(|custom| {
                     Arc::new(CustomKind {
                         list_kind: info.list_kind_name(),

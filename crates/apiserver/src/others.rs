@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 /// Whoever knows of other servers. Asked when documents are made; it must answer from memory.
@@ -41,4 +42,6 @@ pub struct OtherDocument {
     pub v2: Option<Arc<Value>>,
     /// Path of a v3 document below `/openapi/v3/` (`apis/GROUP/VERSION`), and the URL, with its hash, where it is.
     pub v3: Option<(String, String)>,
+    /// That document, where this server has made it: the other one has only v2.
+    pub made: Option<Bytes>,
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt as _, Limited};
 use registry::UserInfo;
@@ -22,6 +23,8 @@ const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
 pub(crate) struct Documents {
     pub(crate) v2: Option<Arc<Value>>,
     pub(crate) v3: Option<(String, String)>,
+    /// Of a server without v3: made of its v2, as far as that goes.
+    pub(crate) made: Option<Bytes>,
 }
 
 /// The server's own view of others. It is held by the server, and holds it in turn until the process ends.
@@ -40,7 +43,12 @@ impl OtherServers for Others {
     fn documents(&self) -> Vec<OtherDocument> {
         let remotes = self.0.inner.aggregator.remotes();
         let known = remotes.iter().filter_map(|remote| remote.documents.load_full());
-        known.map(|documents| OtherDocument { v2: documents.v2.clone(), v3: documents.v3.clone() }).collect()
+        let told = |documents: Arc<Documents>| OtherDocument {
+            v2: documents.v2.clone(),
+            v3: documents.v3.clone(),
+            made: documents.made.clone(),
+        };
+        known.map(told).collect()
     }
 }
 
@@ -100,19 +108,26 @@ pub(super) async fn documents(remote: &Remote) -> Documents {
         && let Some(url) = index["paths"][path.as_str()]["serverRelativeURL"].as_str()
         && url.starts_with("/openapi/v3/")
     {
-        documents.v3 = Some((path, url.to_owned()));
+        documents.v3 = Some((path.clone(), url.to_owned()));
     }
     let v2 = get(remote, "/openapi/v2").await.filter(|document| document["swagger"] == "2.0");
-    documents.v2 = v2.map(|document| Arc::new(only(document, &remote.discovery_path())));
+    let v2 = v2.map(|document| only(document, &remote.discovery_path()));
+    if let (None, Some(v2)) = (&documents.v3, &v2) {
+        let made = Bytes::from(schema::openapi::to_v3(v2).to_string());
+        let url = format!("/openapi/v3/{path}?hash={}", crate::openapi::fingerprint(&made));
+        (documents.v3, documents.made) = (Some((path, url)), Some(made));
+    }
+    documents.v2 = v2.map(Arc::new);
     documents
 }
 
-/// The document without what is not the group's: every extension server describes its own `/version` and `/healthz`.
+/// The document without what is not the group's, and what only that needs: every extension server describes its own
+/// `/version` and `/healthz`.
 fn only(mut document: Value, prefix: &str) -> Value {
     if let Some(paths) = document["paths"].as_object_mut() {
         paths.retain(|path, _| path.trim_end_matches('/') == prefix || path.starts_with(&format!("{prefix}/")));
     }
-    document
+    schema::openapi::beside(&Value::Null, [document]).pop().unwrap_or_default()
 }
 
 async fn get(remote: &Remote, path: &'static str) -> Option<Value> {

@@ -92,7 +92,10 @@ impl Routes {
             _ => return None,
         };
         let remote = remotes.iter().find(|remote| remote.group == group && remote.version == version)?;
-        let describes = || remote.documents.load().as_ref().is_some_and(|documents| documents.v3.is_some());
+        let describes = || {
+            let known = remote.documents.load();
+            known.as_ref().is_some_and(|documents| documents.v3.is_some() && documents.made.is_none())
+        };
         (!is_openapi || describes()).then(|| Arc::clone(remote))
     }
 

@@ -10,6 +10,7 @@ pub(super) struct Document {
     out: Vec<u8>,
     paths: Vec<u8>,
     definitions: Vec<u8>,
+    parameters: Vec<u8>,
 }
 
 impl Document {
@@ -20,7 +21,7 @@ impl Document {
             text(1, title, info);
             text(2, version, info);
         });
-        Self { out, paths: Vec::new(), definitions: Vec::new() }
+        Self { out, paths: Vec::new(), definitions: Vec::new(), parameters: Vec::new() }
     }
 
     pub(super) fn path(&mut self, path: &str, item: &Node<'_>) {
@@ -36,8 +37,27 @@ impl Document {
         named(1, name, &mut self.definitions, |out| schema(definition, out));
     }
 
+    /// One that paths refer to.
+    pub(super) fn parameter(&mut self, name: &str, node: &Node<'_>) {
+        let Some(node) = node.as_object() else { return };
+        named(1, name, &mut self.parameters, |out| parameter(node, out));
+    }
+
     pub(super) fn finish(mut self) -> Vec<u8> {
         wire::bytes(9, &self.definitions, &mut self.out);
+        wire::bytes(10, &self.parameters, &mut self.out);
+        // Who asks shows a token, always.
+        message(12, &mut self.out, |out| named(1, "BearerToken", out, |_| {}));
+        message(13, &mut self.out, |out| {
+            named(1, "BearerToken", out, |out| {
+                message(2, out, |out| {
+                    text(1, "apiKey", out);
+                    text(2, "authorization", out);
+                    text(3, "header", out);
+                    text(4, "Bearer Token authentication", out);
+                });
+            });
+        });
         self.out
     }
 }
@@ -177,7 +197,8 @@ fn integer(object: &Object<'_>, name: &str, number: u32, out: &mut Vec<u8>) {
 
 fn path_item(node: &Node<'_>, out: &mut Vec<u8>) {
     let Some(object) = node.as_object() else { return };
-    for (method, number) in [("get", 2), ("put", 3), ("post", 4), ("delete", 5), ("patch", 8)] {
+    let methods = [("get", 2), ("put", 3), ("post", 4), ("delete", 5), ("options", 6), ("head", 7), ("patch", 8)];
+    for (method, number) in methods {
         if let Some(Node::Object(node)) = object.get(method) {
             message(number, out, |out| operation(node, out));
         }
@@ -214,7 +235,10 @@ fn operation(object: &Object<'_>, out: &mut Vec<u8>) {
 fn parameters(object: &Object<'_>, number: u32, out: &mut Vec<u8>) {
     let Some(Node::Array(items)) = object.get("parameters") else { return };
     for parameter in items.iter().filter_map(Node::as_object) {
-        message(number, out, |out| message(1, out, |out| self::parameter(parameter, out)));
+        message(number, out, |out| match parameter.get("$ref") {
+            Some(_) => message(2, out, |out| member(parameter, "$ref", 1, out)),
+            None => message(1, out, |out| self::parameter(parameter, out)),
+        });
     }
 }
 

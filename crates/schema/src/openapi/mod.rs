@@ -4,9 +4,11 @@
 //! and as protobuf, because kubectl asks for nothing else; v3 is one document for each group and version.
 //! It must not know which resources exist. Upstream: `kube-openapi` builder and handlers.
 
+mod convert;
 mod custom;
 mod definitions;
 mod gnostic;
+mod merge;
 mod node;
 mod paths;
 
@@ -18,8 +20,10 @@ use sha2::{Digest, Sha256};
 
 use crate::json::{Node, write_key};
 use crate::table::{Descriptions, Schema, TypeId, descriptions};
+pub use convert::to_v3;
 pub use custom::CustomKind;
 use definitions::Definitions;
+pub use merge::beside;
 
 /// The media type of v2 in protobuf that clients ask for.
 pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
@@ -36,6 +40,8 @@ pub struct ServedResource {
     pub namespaced: bool,
     /// As in discovery: `create`, `delete`, `deletecollection`, `get`, `list`, `patch`, `update`, `watch`.
     pub verbs: Vec<Cow<'static, str>>,
+    /// Whether a deletion answers with the object instead of a `Status`.
+    pub returns_deleted: bool,
     pub subresources: Vec<ServedSubresource>,
     /// Set on kinds that the table does not have.
     pub custom: Option<Arc<CustomKind>>,
@@ -48,7 +54,7 @@ pub struct ServedSubresource {
     pub group: Cow<'static, str>,
     pub version: Cow<'static, str>,
     pub kind: Cow<'static, str>,
-    /// `create`, `get`, `patch`, `update`; `connect` for streams.
+    /// `create`, `get`, `patch`, `update`; `connect` for streams, `proxy` for what passes on everything, `log` for logs.
     pub verbs: Vec<Cow<'static, str>>,
 }
 
@@ -106,9 +112,14 @@ impl<'s> OpenApi<'s> {
         self.info().write_json(&mut out);
         out.extend_from_slice(b",\"paths\":");
         let all: Vec<&ServedResource> = self.resources.iter().collect();
-        self.write_paths(&all, Flavor::V2, &texts, others, &mut out);
+        let shared = self.write_paths(&all, Flavor::V2, &texts, others, &mut out);
         out.extend_from_slice(b",\"definitions\":");
         self.write_definitions(&all, Flavor::V2, &texts, others, &mut out);
+        out.extend_from_slice(b",\"parameters\":");
+        let mut members = Members::new(others, &mut out);
+        shared.iter().for_each(|(name, parameter)| members.push(name, parameter));
+        each_other(others, "parameters", &mut |name, parameter| members.push(name, &parameter));
+        members.end();
         out.extend_from_slice(
             br#","securityDefinitions":{"BearerToken":{"description":"Bearer Token authentication","type":"apiKey","name":"authorization","in":"header"}},"security":[{"BearerToken":[]}]}"#,
         );
@@ -126,7 +137,8 @@ impl<'s> OpenApi<'s> {
                 document.path(path, &item);
             }
         };
-        paths::each(self.schema, &all, Flavor::V2, &texts, &mut path);
+        let shared = paths::each(self.schema, &all, Flavor::V2, &texts, &mut path);
+        paths::each_root(self.schema, &all, Flavor::V2, &texts, &mut |_, name, item| path(name, item));
         each_other(others, "paths", &mut path);
         document.end_paths();
         let mut seen = BTreeSet::new();
@@ -137,6 +149,14 @@ impl<'s> OpenApi<'s> {
         };
         self.definitions(&all, Flavor::V2, &texts).each(&mut definition);
         each_other(others, "definitions", &mut definition);
+        let mut seen = BTreeSet::new();
+        let mut parameter = |name: &str, parameter: Node<'_>| {
+            if others.is_empty() || seen.insert(name.to_owned()) {
+                document.parameter(name, &parameter);
+            }
+        };
+        shared.into_iter().for_each(|(name, node)| parameter(&name, node));
+        each_other(others, "parameters", &mut parameter);
         document.finish()
     }
 
@@ -159,7 +179,13 @@ impl<'s> OpenApi<'s> {
 
     /// `api/v1`, `apis/apps/v1`, … sorted.
     pub fn v3_paths(&self) -> Vec<String> {
-        self.resources.iter().map(ServedResource::path).collect::<BTreeSet<_>>().into_iter().collect()
+        let all: Vec<&ServedResource> = self.resources.iter().collect();
+        let mut paths: BTreeSet<String> = self.resources.iter().map(ServedResource::path).collect();
+        let texts = Descriptions::default();
+        paths::each_root(self.schema, &all, Flavor::V3, &texts, &mut |document, _, _| {
+            paths.insert(document.to_owned());
+        });
+        paths.into_iter().collect()
     }
 
     /// Changes whenever the document changes: what it is made from is hashed, so that the index is cheap.
@@ -178,39 +204,78 @@ impl<'s> OpenApi<'s> {
     pub fn v3_document(&self, path: &str) -> Option<Vec<u8>> {
         let resources: Vec<&ServedResource> =
             self.resources.iter().filter(|resource| resource.path() == path).collect();
-        if resources.is_empty() {
-            return None;
-        }
         let texts = descriptions();
+        if resources.is_empty() {
+            return self.v3_root(path, &texts);
+        }
+        let mut out = self.v3_head();
+        self.write_paths(&resources, Flavor::V3, &texts, &[], &mut out);
+        out.extend_from_slice(b",\"components\":{\"schemas\":");
+        self.write_definitions(&resources, Flavor::V3, &texts, &[], &mut out);
+        out.extend_from_slice(V3_TAIL);
+        Some(out)
+    }
+
+    fn v3_head(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(1 << 20);
         out.extend_from_slice(b"{\"openapi\":\"3.0.0\",\"info\":");
         self.info().write_json(&mut out);
         out.extend_from_slice(b",\"paths\":");
-        self.write_paths(&resources, Flavor::V3, &texts, &[], &mut out);
+        out
+    }
+
+    /// The document of a path that is no group in a version: `apis/apps`, `version`.
+    fn v3_root(&self, document: &str, texts: &Descriptions) -> Option<Vec<u8>> {
+        let all: Vec<&ServedResource> = self.resources.iter().collect();
+        let mut out = self.v3_head();
+        let mut members = Members::new(&[], &mut out);
+        let mut found = false;
+        paths::each_root(self.schema, &all, Flavor::V3, texts, &mut |known, path, item| {
+            if known == document {
+                members.push(path, &item);
+                found = true;
+            }
+        });
+        members.end();
         out.extend_from_slice(b",\"components\":{\"schemas\":");
-        self.write_definitions(&resources, Flavor::V3, &texts, &[], &mut out);
-        out.extend_from_slice(
-            br#","securitySchemes":{"BearerToken":{"description":"Bearer Token authentication","type":"apiKey","name":"authorization","in":"header"}}}}"#,
-        );
-        Some(out)
+        let kind = match document {
+            "api" => "APIVersions",
+            "apis" => "APIGroupList",
+            _ if document.starts_with("apis/") => "APIGroup",
+            _ => "",
+        };
+        let roots = self.schema.kind("", "v1", kind).map(|kind| kind.id()).into_iter().collect();
+        let own = if document == "version" { version_info() } else { BTreeMap::new() };
+        let mut members = Members::new(&[], &mut out);
+        let definitions = Definitions::new(self.schema, Flavor::V3, texts, roots, Vec::new(), own);
+        definitions.each(&mut |name, definition| members.push(name, &definition));
+        members.end();
+        out.extend_from_slice(V3_TAIL);
+        found.then_some(out)
     }
 
     fn info(&self) -> Node<'s> {
         node::object([("title", Node::string("Kubernetes")), ("version", Node::string(self.version))])
     }
 
-    fn write_paths(
-        &self,
-        resources: &[&ServedResource],
+    /// Gives back what the paths of v2 refer to.
+    fn write_paths<'a>(
+        &'a self,
+        resources: &[&'a ServedResource],
         flavor: Flavor,
-        texts: &Descriptions,
+        texts: &'a Descriptions,
         others: &[&serde_json::Value],
         out: &mut Vec<u8>,
-    ) {
+    ) -> paths::Shared<'a> {
         let mut members = Members::new(others, out);
-        paths::each(self.schema, resources, flavor, texts, &mut |path, item| members.push(path, &item));
+        let shared = paths::each(self.schema, resources, flavor, texts, &mut |path, item| members.push(path, &item));
+        if flavor == Flavor::V2 {
+            let push = &mut |_: &str, path: &str, item: Node<'_>| members.push(path, &item);
+            paths::each_root(self.schema, resources, flavor, texts, push);
+        }
         each_other(others, "paths", &mut |path, item| members.push(path, &item));
         members.end();
+        shared
     }
 
     fn write_definitions(
@@ -246,7 +311,9 @@ impl<'s> OpenApi<'s> {
                 add(&resource.group, &resource.version, &resource.kind);
                 add(&resource.group, &resource.version, &resource.list_kind());
             }
-            for subresource in &resource.subresources {
+            // Options of streams are told as parameters.
+            let is_stream = |verb: &Cow<'_, str>| matches!(&**verb, "connect" | "proxy");
+            for subresource in resource.subresources.iter().filter(|known| !known.verbs.iter().any(is_stream)) {
                 add(&subresource.group, &subresource.version, &subresource.kind);
             }
         }
@@ -254,6 +321,11 @@ impl<'s> OpenApi<'s> {
         add("", "v1", "WatchEvent");
         add("", "v1", "Status");
         add("", "v1", "APIResourceList");
+        if flavor == Flavor::V2 {
+            for kind in ["APIGroup", "APIGroupList", "APIVersions"] {
+                add("", "v1", kind);
+            }
+        }
         if has_custom {
             roots.extend(custom::REFERRED.iter().filter_map(|name| Some(self.schema.named(name)?.id())));
         }
@@ -261,7 +333,7 @@ impl<'s> OpenApi<'s> {
             resources.iter().map(|resource| (resource.group.to_string(), resource.version.to_string())).collect();
         versions.sort();
         versions.dedup();
-        let mut own = BTreeMap::new();
+        let mut own = if flavor == Flavor::V2 { version_info() } else { BTreeMap::new() };
         for (resource, custom) in resources.iter().filter_map(|resource| Some((resource, resource.custom.as_ref()?))) {
             let (group, version, kind) = (&*resource.group, &*resource.version, &*resource.kind);
             own.insert(custom::model_name(group, version, kind), custom.definition(flavor, group, version, kind));
@@ -273,6 +345,31 @@ impl<'s> OpenApi<'s> {
         Definitions::new(self.schema, flavor, texts, roots, versions, own)
     }
 }
+
+/// What `/version` answers. Upstream: `version.Info`.
+fn version_info() -> BTreeMap<String, serde_json::Value> {
+    let text = |text: &str| serde_json::json!({"type": "string", "description": text});
+    let plain = || serde_json::json!({"type": "string"});
+    let info = serde_json::json!({
+        "description": "Info contains versioning information. how we'll want to distribute that information.",
+        "type": "object",
+        "required": ["major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform"],
+        "properties": {
+            "buildDate": plain(), "compiler": plain(), "gitCommit": plain(), "gitTreeState": plain(), "gitVersion": plain(),
+            "goVersion": plain(), "platform": plain(),
+            "emulationMajor": text("EmulationMajor is the major version of the emulation version"),
+            "emulationMinor": text("EmulationMinor is the minor version of the emulation version"),
+            "major": text("Major is the major version of the binary version"),
+            "minCompatibilityMajor": text("MinCompatibilityMajor is the major version of the minimum compatibility version"),
+            "minCompatibilityMinor": text("MinCompatibilityMinor is the minor version of the minimum compatibility version"),
+            "minor": text("Minor is the minor version of the binary version"),
+        },
+    });
+    BTreeMap::from([(paths::VERSION_INFO.to_owned(), info)])
+}
+
+/// What ends a document of v3, behind its schemas.
+const V3_TAIL: &[u8] = br#","securitySchemes":{"BearerToken":{"description":"Bearer Token authentication","type":"apiKey","name":"authorization","in":"header"}}}}"#;
 
 /// Hands out one part of other servers' documents.
 fn each_other(others: &[&serde_json::Value], part: &str, take: &mut dyn FnMut(&str, Node<'_>)) {

@@ -1,19 +1,22 @@
 //! Operations on resources: which paths there are, what they take and give, and on which kind they work.
+//!
+//! Upstream: `endpoints/installer.go` for the routes, `kube-openapi/pkg/builder` for how parameters are told once for a
+//! path where all its operations take them, and once for the document where many paths do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::definitions::{PATCH, reference_to};
 use super::node::{group_version_kind, object, reference, strings};
 use super::{Flavor, ServedResource, ServedSubresource};
 use crate::json::{Node, Object};
-use crate::table::{Descriptions, Schema};
+use crate::table::{Descriptions, Schema, Shape};
 
-const MEDIA_TYPES: [&str; 4] =
-    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "application/cbor"];
+const JSON: &str = "application/json";
+const MEDIA_TYPES: [&str; 4] = [JSON, "application/yaml", "application/vnd.kubernetes.protobuf", "application/cbor"];
 const STREAM_TYPES: [&str; 3] =
     ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch", "application/cbor-seq"];
 /// Of kinds that have no protobuf form.
-const CUSTOM_MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", "application/cbor"];
+const CUSTOM_MEDIA_TYPES: [&str; 3] = [JSON, "application/yaml", "application/cbor"];
 const CUSTOM_STREAM_TYPES: [&str; 2] = ["application/json;stream=watch", "application/cbor-seq"];
 const CUSTOM_PATCH_TYPES: [&str; 4] = [
     "application/json-patch+json",
@@ -28,54 +31,68 @@ const PATCH_TYPES: [&str; 5] = [
     "application/apply-patch+yaml",
     "application/apply-patch+cbor",
 ];
+const ANY_TYPE: &str = "*/*";
+/// Of groups and lists of groups, which have no CBOR form upstream.
+const GROUP_TYPES: [&str; 3] = [JSON, "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+/// The methods of a stream, and those of a proxy.
+const STREAM_METHODS: [&str; 2] = ["get", "post"];
+const PROXY_METHODS: [&str; 7] = ["delete", "get", "head", "options", "patch", "post", "put"];
+
+const OK: &[(&str, &str)] = &[("200", "OK")];
+const CREATED: &[(&str, &str)] = &[("200", "OK"), ("201", "Created")];
+const ACCEPTED: &[(&str, &str)] = &[("200", "OK"), ("202", "Accepted")];
+const ANY_OUTCOME: &[(&str, &str)] = &[("200", "OK"), ("201", "Created"), ("202", "Accepted")];
+
+const PRETTY_TEXT: &str = "If 'true', then the output is pretty printed. Defaults to 'false' unless the user-agent indicates a browser or command-line HTTP tool (curl and wget).";
+/// What upstream tells with each operation, although many have them: they are told apart by their defaults.
+const NEVER_SHARED: [&str; 2] = ["dryRun", "fieldValidation"];
+
+/// One parameter before it is written.
+#[derive(Clone, Debug)]
+struct Parameter {
+    name: String,
+    place: &'static str,
+    text: String,
+    form: &'static str,
+}
+
+/// What a request's body is.
+#[derive(Clone)]
+struct Contents {
+    schema: Node<'static>,
+    required: bool,
+    /// The same for many operations.
+    shared: bool,
+}
 
 /// One operation before it is written.
 struct Operation<'a> {
     method: &'static str,
     action: &'static str,
-    /// First part of the operation's name.
     name: String,
+    tag: String,
     text: String,
     kind: (&'a str, &'a str, &'a str),
-    /// Options whose fields are query parameters.
-    options: &'static [(&'static str, &'static [&'static str])],
-    body: Option<Node<'static>>,
+    parameters: Vec<Parameter>,
+    body: Option<Contents>,
     response: Option<Node<'static>>,
-    created: bool,
+    outcomes: &'static [(&'static str, &'static str)],
+    consumes: Vec<&'static str>,
+    produces: Vec<&'static str>,
 }
 
-const LIST: &[(&str, &[&str])] = &[(
-    "ListOptions",
-    &[
-        "allowWatchBookmarks",
-        "continue",
-        "fieldSelector",
-        "labelSelector",
-        "limit",
-        "resourceVersion",
-        "resourceVersionMatch",
-        "sendInitialEvents",
-        "timeoutSeconds",
-        "watch",
-    ],
-)];
-const CREATE: &[(&str, &[&str])] = &[("CreateOptions", &["dryRun", "fieldManager", "fieldValidation"])];
-const UPDATE: &[(&str, &[&str])] = &[("UpdateOptions", &["dryRun", "fieldManager", "fieldValidation"])];
-const PATCH_OPTIONS: &[(&str, &[&str])] = &[("PatchOptions", &["dryRun", "fieldManager", "fieldValidation", "force"])];
-const DELETE: &[(&str, &[&str])] =
-    &[("DeleteOptions", &["dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"])];
-const NONE: &[(&str, &[&str])] = &[];
-const PRETTY_TEXT: &str = "If 'true', then the output is pretty printed.";
+/// Parameters that are told once for a document, by their name there.
+pub(super) type Shared<'a> = BTreeMap<String, Node<'a>>;
 
-/// Hands out every path, sorted.
-pub(super) fn each(
-    schema: &Schema,
-    resources: &[&ServedResource],
+/// Hands out every path, sorted. Gives back the parameters that they refer to.
+pub(super) fn each<'a>(
+    schema: &'a Schema,
+    resources: &[&'a ServedResource],
     flavor: Flavor,
-    texts: &Descriptions,
+    texts: &'a Descriptions,
     take: &mut dyn FnMut(&str, Node<'_>),
-) {
-    let mut paths: BTreeMap<String, Node<'_>> = BTreeMap::new();
+) -> Shared<'a> {
     let mut custom: BTreeMap<(&str, &str, String), String> = BTreeMap::new();
     for resource in resources.iter().filter(|resource| resource.custom.is_some()) {
         for kind in [resource.kind.to_string(), resource.list_kind()] {
@@ -83,352 +100,580 @@ pub(super) fn each(
             custom.insert((&resource.group, &resource.version, kind), name);
         }
     }
-    let builder = Builder { schema, flavor, texts, custom };
-    let mut versions: BTreeMap<String, (&str, &str)> = BTreeMap::new();
+    let mut builder = Builder { schema, flavor, texts, custom, paths: BTreeMap::new(), shared: BTreeMap::new() };
+    let mut versions: BTreeSet<(&str, &str)> = BTreeSet::new();
     for resource in resources {
-        versions.insert(resource.path(), (&resource.group, &resource.version));
-        builder.resource(resource, &mut paths);
+        // Upstream tells nothing of the discovery of custom resources.
+        if resource.custom.is_none() {
+            versions.insert((&resource.group, &resource.version));
+        }
+        builder.resource(resource);
     }
-    for (path, (group, version)) in versions {
-        let item = builder.discovery(group, version);
-        paths.insert(format!("/{path}/"), item);
+    for (group, version) in versions {
+        builder.resource_list(group, version);
     }
-    for (path, item) in paths {
+    for (path, item) in std::mem::take(&mut builder.paths) {
         take(&path, item);
+    }
+    builder.shared
+}
+
+/// Documents of what is no resource: paths of v3 (`apis/apps`), and what they tell.
+pub(super) fn each_root(
+    schema: &Schema,
+    resources: &[&ServedResource],
+    flavor: Flavor,
+    texts: &Descriptions,
+    take: &mut dyn FnMut(&str, &str, Node<'_>),
+) {
+    let builder =
+        Builder { schema, flavor, texts, custom: BTreeMap::new(), paths: BTreeMap::new(), shared: BTreeMap::new() };
+    for (document, path, operation) in builder.roots(resources) {
+        take(&document, &path, object([("get", operation)]));
     }
 }
 
+/// Makes one document.
 struct Builder<'a> {
     schema: &'a Schema,
     flavor: Flavor,
     texts: &'a Descriptions,
     /// Definitions of kinds that the table does not have.
     custom: BTreeMap<(&'a str, &'a str, String), String>,
+    paths: BTreeMap<String, Node<'a>>,
+    shared: Shared<'a>,
 }
 
 impl<'a> Builder<'a> {
-    fn resource(&self, resource: &'a ServedResource, paths: &mut BTreeMap<String, Node<'a>>) {
+    fn resource(&mut self, resource: &'a ServedResource) {
         let root = format!("/{}", resource.path());
         let scope = if resource.namespaced { "Namespaced" } else { "" };
         let stem = format!("{}{}", camel_group(&resource.group), camel(&resource.version));
         let kind = (resource.group.as_ref(), resource.version.as_ref(), resource.kind.as_ref());
-        let one = self.reference(kind);
         let list = self.reference((kind.0, kind.1, &resource.list_kind()));
-        let status = self.reference(("", "v1", "Status"));
         let name = resource.kind.as_ref();
-        let operation = |method, action, name: String, text: String, options| Operation {
-            method,
-            action,
-            name,
-            text,
-            kind,
-            options,
-            body: None,
-            response: one.clone(),
-            created: false,
-        };
 
         let mut collection = Vec::new();
         if resource.has("list") {
-            let text = format!("list or watch objects of kind {name}");
-            collection.push(Operation {
-                response: list.clone(),
-                ..operation("get", "list", format!("list{stem}{scope}{name}"), text, LIST)
-            });
+            let name = format!("list{stem}{scope}{name}");
+            collection.push(self.list(resource, name, list.clone()));
         }
         if resource.has("create") {
-            let made = operation(
-                "post",
-                "post",
-                format!("create{stem}{scope}{name}"),
-                format!("create {} {name}", article(name)),
-                CREATE,
-            );
-            collection.push(Operation { body: one.clone(), created: true, ..made });
-        }
-        if resource.has("deletecollection") {
-            let gone = operation(
-                "delete",
-                "deletecollection",
-                format!("delete{stem}Collection{scope}{name}"),
-                format!("delete collection of {name}"),
-                LIST,
-            );
+            let text = format!("create{}{name}", article(name));
             collection.push(Operation {
-                body: self.reference(("", "v1", "DeleteOptions")),
-                response: status.clone(),
-                ..gone
+                text,
+                outcomes: ANY_OUTCOME,
+                body: self.contents(kind),
+                parameters: self.options("CreateOptions", &[]),
+                ..self.operation(resource, "post", "post", format!("create{stem}{scope}{name}"), kind)
             });
         }
-        let mut item = self.reads_and_writes(&resource.verbs, &stem, &format!("{scope}{name}"), kind);
+        if resource.has("deletecollection") {
+            let mut parameters = self.options("ListOptions", &["watch", "allowWatchBookmarks"]);
+            let mut body = None;
+            // Upstream's routes of custom resources take no body here.
+            if resource.custom.is_none() {
+                parameters.extend(self.options("DeleteOptions", &[]));
+                body = self.delete_options();
+            } else {
+                parameters = self.options("ListOptions", &[]);
+            }
+            collection.push(Operation {
+                text: format!("delete collection of {name}"),
+                body,
+                parameters,
+                response: self.reference(("", "v1", "Status")),
+                ..self.operation(
+                    resource,
+                    "delete",
+                    "deletecollection",
+                    format!("delete{stem}Collection{scope}{name}"),
+                    kind,
+                )
+            });
+        }
+        let mut item = self.reads_and_writes(resource, &resource.verbs, &format!("{scope}{name}"), "", kind);
         if resource.has("delete") {
-            let gone = operation(
-                "delete",
-                "delete",
-                format!("delete{stem}{scope}{name}"),
-                format!("delete {} {name}", article(name)),
-                DELETE,
-            );
-            item.push(Operation { body: self.reference(("", "v1", "DeleteOptions")), response: status, ..gone });
+            let response = match resource.returns_deleted {
+                true => self.reference(kind),
+                false => self.reference(("", "v1", "Status")),
+            };
+            item.push(Operation {
+                text: format!("delete{}{name}", article(name)),
+                outcomes: ACCEPTED,
+                body: self.delete_options(),
+                parameters: self.options("DeleteOptions", &[]),
+                response,
+                ..self.operation(resource, "delete", "delete", format!("delete{stem}{scope}{name}"), kind)
+            });
         }
 
-        let base = if resource.namespaced {
-            format!("{root}/namespaces/{{namespace}}/{}", resource.plural)
-        } else {
-            format!("{root}/{}", resource.plural)
+        let place = |prefix: &str| match resource.namespaced {
+            true => format!("{root}{prefix}/namespaces/{{namespace}}/{}", resource.plural),
+            false => format!("{root}{prefix}/{}", resource.plural),
         };
-        self.put(paths, base.clone(), collection, resource);
+        let (base, watched) = (place(""), place("/watch"));
         let item_path = format!("{base}/{{name}}");
-        self.put(paths, item_path.clone(), item, resource);
         if resource.namespaced && resource.has("list") {
-            let text = format!("list or watch objects of kind {name}");
-            let all = operation("get", "list", format!("list{stem}{name}ForAllNamespaces"), text, LIST);
-            self.put(paths, format!("{root}/{}", resource.plural), vec![Operation { response: list, ..all }], resource);
+            let all = self.list(resource, format!("list{stem}{name}ForAllNamespaces"), list);
+            self.put(format!("{root}/{}", resource.plural), vec![all]);
+        }
+        self.put(base, collection);
+        self.put(item_path.clone(), item);
+        if resource.has("watch") && resource.custom.is_none() {
+            let several = |name: String| self.watch(resource, "watchlist", name);
+            let one = self.watch(resource, "watch", format!("watch{stem}{scope}{name}"));
+            let mut operations =
+                vec![(format!("{watched}/{{name}}"), one), (watched, several(format!("watch{stem}{scope}{name}List")))];
+            if resource.namespaced {
+                let path = format!("{root}/watch/{}", resource.plural);
+                operations.push((path, several(format!("watch{stem}{name}ListForAllNamespaces"))));
+            }
+            for (path, operation) in operations {
+                self.put(path, vec![operation]);
+            }
         }
         for subresource in &resource.subresources {
-            let operations = self.subresource(resource, subresource, &stem, scope);
-            self.put(paths, format!("{item_path}/{}", subresource.name), operations, resource);
+            self.subresource(resource, subresource, &format!("{item_path}/{}", subresource.name), &stem, scope);
         }
     }
 
     fn subresource(
-        &self,
+        &mut self,
         resource: &'a ServedResource,
         subresource: &'a ServedSubresource,
+        path: &str,
         stem: &str,
         scope: &str,
-    ) -> Vec<Operation<'a>> {
+    ) {
         let kind = (subresource.group.as_ref(), subresource.version.as_ref(), subresource.kind.as_ref());
         let name = format!("{scope}{}{}", resource.kind, camel(&subresource.name));
-        let mut operations = self.reads_and_writes(&subresource.verbs, stem, &name, kind);
+        let mut operations = self.reads_and_writes(resource, &subresource.verbs, &name, &subresource.name, kind);
         let has = |verb: &str| subresource.verbs.iter().any(|known| known == verb);
-        let text = |verb: &str| format!("{verb} {} of {} {}", subresource.name, article(&resource.kind), resource.kind);
+        let owner = resource.kind.as_ref();
         if has("create") {
             operations.push(Operation {
-                method: "post",
-                action: "post",
-                name: format!("create{stem}{name}"),
-                text: text("create"),
-                kind,
-                options: CREATE,
-                body: self.reference(kind),
-                response: self.reference(kind),
-                created: true,
+                text: format!("create {} of{}{owner}", subresource.name, article(owner)),
+                outcomes: ANY_OUTCOME,
+                body: self.contents(kind),
+                parameters: self.options("CreateOptions", &[]),
+                ..self.operation(resource, "post", "post", format!("create{stem}{name}"), kind)
             });
         }
-        if has("connect") {
-            for (method, verb) in [("get", "Get"), ("post", "Post")] {
-                operations.push(Operation {
-                    method,
-                    action: "connect",
-                    name: format!("connect{stem}{verb}{name}"),
-                    text: text("connect to"),
-                    kind,
-                    options: NONE,
-                    body: None,
-                    response: None,
-                    created: false,
-                });
-            }
+        if has("log") {
+            let mut log = self.operation(resource, "get", "get", format!("read{stem}{name}"), kind);
+            log.text = format!("read {} of the specified {owner}", subresource.name);
+            log.parameters.extend(self.options("PodLogOptions", &[]).into_iter().skip(1));
+            log.produces.insert(0, "text/plain");
+            log.response = Some(text_schema());
+            operations.push(log);
         }
-        operations
+        if resource.custom.is_some() {
+            // Upstream says of `scale`, too, that it is of the kind.
+            let own = (resource.group.as_ref(), resource.version.as_ref(), owner);
+            operations.iter_mut().for_each(|operation| operation.kind = own);
+        }
+        self.put(path.to_owned(), operations);
+        for (verb, methods, suffix) in [
+            ("connect", &STREAM_METHODS[..], ""),
+            ("proxy", &PROXY_METHODS[..], ""),
+            ("proxy", &PROXY_METHODS, "WithPath"),
+        ] {
+            if !has(verb) {
+                continue;
+            }
+            let connect = |method: &&'static str| {
+                let mut parameters = self.options(kind.2, &[]);
+                // Streams are not printed.
+                parameters.retain(|parameter| parameter.name != "pretty");
+                if !suffix.is_empty() {
+                    parameters.push(parameter("path", "path", "path to the resource", "string"));
+                }
+                let word = method.to_ascii_uppercase();
+                Operation {
+                    text: format!("connect {word} requests to {} of {owner}", subresource.name),
+                    parameters,
+                    response: Some(text_schema()),
+                    consumes: vec![ANY_TYPE],
+                    produces: vec![ANY_TYPE],
+                    ..self.operation(
+                        resource,
+                        method,
+                        "connect",
+                        format!("connect{stem}{}{name}{suffix}", camel(method)),
+                        kind,
+                    )
+                }
+            };
+            let operations = methods.iter().map(connect).collect();
+            let path = if suffix.is_empty() { path.to_owned() } else { format!("{path}/{{path}}") };
+            self.put(path, operations);
+        }
     }
 
     /// `get`, `update` and `patch` of an object or a subresource.
     fn reads_and_writes(
         &self,
+        resource: &'a ServedResource,
         verbs: &[std::borrow::Cow<'static, str>],
-        stem: &str,
         name: &str,
+        subresource: &str,
         kind: (&'a str, &'a str, &'a str),
     ) -> Vec<Operation<'a>> {
+        let stem = format!("{}{}", camel_group(&resource.group), camel(&resource.version));
+        let of = match subresource {
+            "" => format!("the specified {}", resource.kind),
+            subresource => format!("{subresource} of the specified {}", resource.kind),
+        };
+        let has = |verb: &str| verbs.iter().any(|known| known == verb);
         let mut operations = Vec::new();
-        let one = self.reference(kind);
-        let known: [(&str, &'static str, &'static str, &str, _, _); 3] = [
-            ("get", "get", "get", "read", NONE, None),
-            ("update", "put", "put", "replace", UPDATE, one.clone()),
-            (
-                "patch",
-                "patch",
-                "patch",
-                "partially update",
-                PATCH_OPTIONS,
-                Some(reference(self.flavor.prefix(), PATCH)),
-            ),
-        ];
-        for (verb, method, action, word, options, body) in known {
-            if !verbs.iter().any(|known| known == verb) {
-                continue;
-            }
-            let head = if verb == "patch" { "patch" } else { word };
+        if has("get") {
+            let operation = self.operation(resource, "get", "get", format!("read{stem}{name}"), kind);
+            operations.push(Operation { text: format!("read {of}"), ..operation });
+        }
+        if has("update") {
             operations.push(Operation {
-                method,
-                action,
-                name: format!("{head}{stem}{name}"),
-                text: format!("{word} the specified {}", kind.2),
-                kind,
-                options,
-                body,
-                response: one.clone(),
-                created: verb != "get",
+                text: format!("replace {of}"),
+                outcomes: CREATED,
+                body: self.contents(kind),
+                parameters: self.options("UpdateOptions", &[]),
+                ..self.operation(resource, "put", "put", format!("replace{stem}{name}"), kind)
+            });
+        }
+        if has("patch") {
+            let (consumes, outcomes) = match resource.custom {
+                Some(_) => (CUSTOM_PATCH_TYPES.to_vec(), OK),
+                None => (PATCH_TYPES.to_vec(), CREATED),
+            };
+            let schema = reference(self.flavor.prefix(), PATCH);
+            operations.push(Operation {
+                text: format!("partially update {of}"),
+                outcomes,
+                body: Some(Contents { schema, required: true, shared: true }),
+                parameters: self.options("PatchOptions", &[]),
+                consumes,
+                ..self.operation(resource, "patch", "patch", format!("patch{stem}{name}"), kind)
             });
         }
         operations
     }
 
-    fn put(
+    /// What operations have in common: a plain answer of the kind, and no options.
+    fn operation(
         &self,
-        paths: &mut BTreeMap<String, Node<'a>>,
-        path: String,
-        operations: Vec<Operation<'a>>,
         resource: &ServedResource,
-    ) {
-        if operations.is_empty() {
-            return;
+        method: &'static str,
+        action: &'static str,
+        name: String,
+        kind: (&'a str, &'a str, &'a str),
+    ) -> Operation<'a> {
+        let (consumes, produces) = match resource.custom {
+            Some(_) => (CUSTOM_MEDIA_TYPES.to_vec(), CUSTOM_MEDIA_TYPES.to_vec()),
+            None => (vec![ANY_TYPE], MEDIA_TYPES.to_vec()),
+        };
+        Operation {
+            method,
+            action,
+            name,
+            tag: format!("{}_{}", tag(&resource.group), resource.version),
+            text: String::new(),
+            kind,
+            parameters: vec![pretty()],
+            body: None,
+            response: self.reference(kind),
+            outcomes: OK,
+            consumes,
+            produces,
         }
-        let mut item = Object::default();
-        let mut parameters = Vec::new();
-        if path.contains("{name}") {
-            parameters.push(self.parameter("name", "path", &format!("name of the {}", resource.kind), "string"));
-        }
-        if path.contains("{namespace}") {
-            parameters.push(self.parameter(
-                "namespace",
-                "path",
-                "object name and auth scope, such as for teams and projects",
-                "string",
-            ));
-        }
-        parameters.push(self.parameter("pretty", "query", PRETTY_TEXT, "string"));
-        let tag = format!(
-            "{}_{}",
-            if resource.group.is_empty() { "core" } else { group_stem(&resource.group) },
-            resource.version
-        );
-        for operation in operations {
-            item.push(operation.method, self.operation(&operation, &tag));
-        }
-        item.push("parameters", Node::Array(parameters));
-        paths.insert(path, Node::Object(item));
     }
 
-    fn operation(&self, operation: &Operation<'a>, tag: &str) -> Node<'a> {
-        let mut node = Object::default();
-        node.push("description", Node::string(operation.text.clone()));
-        let patch = operation.method == "patch";
-        let watched = operation.action == "list";
-        let (group, version, kind) = operation.kind;
-        let is_custom = self.custom.contains_key(&(group, version, kind.to_owned()));
-        let (media, streams, patches): (&[&'static str], &[&'static str], &[&'static str]) = match is_custom {
-            true => (&CUSTOM_MEDIA_TYPES, &CUSTOM_STREAM_TYPES, &CUSTOM_PATCH_TYPES),
-            false => (&MEDIA_TYPES, &STREAM_TYPES, &PATCH_TYPES),
+    fn list(&self, resource: &'a ServedResource, name: String, list: Option<Node<'static>>) -> Operation<'a> {
+        let kind = (resource.group.as_ref(), resource.version.as_ref(), resource.kind.as_ref());
+        let mut operation = self.operation(resource, "get", "list", name, kind);
+        let verb = if resource.has("watch") { "list or watch" } else { "list" };
+        operation.text = format!("{verb} objects of kind {}", resource.kind);
+        operation.response = list;
+        operation.parameters = self.options("ListOptions", &[]);
+        operation.produces.extend_from_slice(streams(resource));
+        operation
+    }
+
+    /// Of the paths below `watch/`, from before lists could be watched.
+    fn watch(&self, resource: &'a ServedResource, action: &'static str, name: String) -> Operation<'a> {
+        let kind = (resource.group.as_ref(), resource.version.as_ref(), resource.kind.as_ref());
+        let mut operation = self.operation(resource, "get", action, name, kind);
+        let kind = &resource.kind;
+        operation.text = match action {
+            "watch" => format!(
+                "watch changes to an object of kind {kind}. deprecated: use the 'watch' parameter with a list operation instead, filtered to a single item with the 'fieldSelector' parameter."
+            ),
+            _ => format!(
+                "watch individual changes to a list of {kind}. deprecated: use the 'watch' parameter with a list operation instead."
+            ),
         };
-        let produced: Vec<&'static str> = media.iter().chain(streams.iter().filter(|_| watched)).copied().collect();
-        let consumed: Vec<&'static str> = if patch { patches.to_vec() } else { vec!["*/*"] };
-        let mut parameters: Vec<Node<'a>> = Vec::new();
-        for (options, fields) in operation.options {
-            let Some(kind) = self.schema.kind("", "v1", options) else { continue };
-            for field in *fields {
-                let shape = kind.field(field).map(|field| &field.shape);
-                let form = match shape {
-                    Some(crate::table::Shape::Bool) => "boolean",
-                    Some(crate::table::Shape::Int32 | crate::table::Shape::Int64) => "integer",
-                    _ => "string",
-                };
-                parameters.push(self.parameter(field, "query", self.texts.of_field(kind.name(), field), form));
-            }
+        operation.response = self.reference(("", "v1", "WatchEvent"));
+        operation.parameters = self.options("ListOptions", &[]);
+        operation.produces.extend_from_slice(streams(resource));
+        operation
+    }
+
+    /// The fields of a kind of options that fit into a query, and `pretty`. Upstream: `AddObjectParams`.
+    fn options(&self, kind: &str, without: &[&str]) -> Vec<Parameter> {
+        let mut parameters = vec![pretty()];
+        let Some(kind) = self.schema.kind("", "v1", kind) else { return parameters };
+        for field in kind.fields().iter().filter(|field| !without.contains(&&*field.name)) {
+            let shape = match &field.shape {
+                Shape::List(element) => element,
+                shape => shape,
+            };
+            let form = match shape {
+                Shape::Bool => "boolean",
+                Shape::Int32 | Shape::Int64 => "integer",
+                Shape::String if !matches!(&*field.name, "kind" | "apiVersion") => "string",
+                _ => continue,
+            };
+            // `dryRun` is a list, which upstream tells as one text.
+            parameters.push(parameter(&field.name, "query", self.texts.of_field(kind.name(), &field.name), form));
         }
-        let codes: &[(&'static str, &'static str)] =
-            if operation.created { &[("200", "OK"), ("201", "Created")] } else { &[("200", "OK")] };
-        let mut responses = Object::default();
-        for (code, text) in codes {
-            let mut response = Object::default();
-            response.push("description", Node::string(*text));
-            if let Some(schema) = &operation.response {
-                match self.flavor {
-                    Flavor::V2 => response.push("schema", schema.clone()),
-                    Flavor::V3 => response.push("content", content(&produced, schema)),
-                }
-            }
-            responses.push(*code, Node::Object(response));
+        parameters
+    }
+
+    fn contents(&self, kind: (&str, &str, &str)) -> Option<Contents> {
+        Some(Contents { schema: self.reference(kind)?, required: true, shared: false })
+    }
+
+    fn delete_options(&self) -> Option<Contents> {
+        Some(Contents { schema: self.reference(("", "v1", "DeleteOptions"))?, required: false, shared: true })
+    }
+
+    fn put(&mut self, path: String, mut operations: Vec<Operation<'a>>) {
+        let Some(first) = operations.first() else { return };
+        let mut placed = Vec::new();
+        if path.contains("{name}") {
+            placed.push(parameter("name", "path", &format!("name of the {}", first.kind.2), "string"));
         }
-        responses.push("401", object([("description", Node::string("Unauthorized"))]));
+        if path.contains("{namespace}") {
+            let text = "object name and auth scope, such as for teams and projects";
+            placed.push(parameter("namespace", "path", text, "string"));
+        }
+        for operation in &mut operations {
+            operation.parameters.extend(placed.iter().cloned());
+            operation.parameters.sort_by(|a, b| (&a.name, a.place).cmp(&(&b.name, b.place)));
+            operation.parameters.dedup_by(|a, b| a.is(b));
+        }
+        // What every operation takes is told of the path.
+        let mut common = operations.first().map(|operation| operation.parameters.clone()).unwrap_or_default();
+        common.retain(|known| {
+            operations.iter().all(|operation| operation.parameters.iter().any(|parameter| parameter.is(known)))
+        });
+        let mut item = Object::default();
+        for mut operation in operations {
+            operation.parameters.retain(|parameter| !common.iter().any(|known| known.is(parameter)));
+            let (method, node) = (operation.method, self.write(operation));
+            item.push(method, node);
+        }
+        if !common.is_empty() {
+            let common = common.iter().map(|known| self.parameter(known)).collect();
+            item.push("parameters", Node::Array(common));
+        }
+        self.paths.insert(path, Node::Object(item));
+    }
+
+    fn write(&mut self, operation: Operation<'a>) -> Node<'a> {
+        let mut node = Object::default();
+        node.push("description", Node::string(operation.text));
+        let mut parameters: Vec<(String, Node<'a>)> =
+            operation.parameters.iter().map(|known| (known.name.clone(), self.parameter(known))).collect();
         match self.flavor {
             Flavor::V2 => {
-                node.push("consumes", strings(consumed));
-                node.push("produces", strings(produced));
+                node.push("consumes", strings(operation.consumes));
+                node.push("produces", strings(operation.produces.iter().copied()));
                 node.push("schemes", strings(["https"]));
                 if let Some(body) = &operation.body {
                     let mut parameter = Object::default();
                     parameter.push("name", Node::string("body"));
                     parameter.push("in", Node::string("body"));
-                    if operation.method != "delete" {
+                    if body.required {
                         parameter.push("required", Node::Bool(true));
                     }
-                    parameter.push("schema", body.clone());
-                    parameters.push(Node::Object(parameter));
+                    parameter.push("schema", body.schema.clone());
+                    let body = self.once(Node::Object(parameter), "body", body.shared);
+                    let at = parameters.partition_point(|(name, _)| name.as_str() < "body");
+                    parameters.insert(at, ("body".to_owned(), body));
                 }
             }
             Flavor::V3 => {
                 if let Some(body) = &operation.body {
                     let mut request = Object::default();
-                    request.push("content", content(&consumed, body));
-                    if operation.method != "delete" {
+                    request.push("content", content(&operation.consumes, &body.schema));
+                    if body.required {
                         request.push("required", Node::Bool(true));
                     }
                     node.push("requestBody", Node::Object(request));
                 }
             }
         }
-        node.push("tags", strings([tag.to_owned()]));
-        node.push("operationId", Node::string(operation.name.clone()));
+        node.push("tags", strings([operation.tag]));
+        node.push("operationId", Node::string(operation.name));
         if !parameters.is_empty() {
-            node.push("parameters", Node::Array(parameters));
+            node.push("parameters", Node::Array(parameters.into_iter().map(|(_, parameter)| parameter).collect()));
         }
-        node.push("responses", Node::Object(responses));
+        node.push("responses", self.responses(&operation.response, operation.outcomes, &operation.produces));
         let (group, version, kind) = operation.kind;
         node.push("x-kubernetes-action", Node::string(operation.action));
         node.push("x-kubernetes-group-version-kind", group_version_kind(group, version, kind));
         Node::Object(node)
     }
 
-    fn parameter(&self, name: &str, place: &'static str, text: &str, form: &'static str) -> Node<'a> {
+    fn responses(
+        &self,
+        schema: &Option<Node<'static>>,
+        outcomes: &[(&'static str, &'static str)],
+        produces: &[&'static str],
+    ) -> Node<'a> {
+        let mut responses = Object::default();
+        for (code, text) in outcomes {
+            let mut response = Object::default();
+            response.push("description", Node::string(*text));
+            if let Some(schema) = schema {
+                match self.flavor {
+                    Flavor::V2 => response.push("schema", schema.clone()),
+                    Flavor::V3 => response.push("content", content(produces, schema)),
+                }
+            }
+            responses.push(*code, Node::Object(response));
+        }
+        responses.push("401", object([("description", Node::string("Unauthorized"))]));
+        Node::Object(responses)
+    }
+
+    fn parameter(&mut self, known: &Parameter) -> Node<'a> {
+        let own = (known.place == "path" && known.name == "name") || NEVER_SHARED.contains(&known.name.as_str());
         let mut node = Object::default();
-        node.push("name", Node::string(name.to_owned()));
-        node.push("in", Node::string(place));
-        if !text.is_empty() {
-            node.push("description", Node::string(text.to_owned()));
-        }
-        if place == "path" {
-            node.push("required", Node::Bool(true));
-        }
-        let mut schema = Object::default();
-        schema.push("type", Node::string(form));
-        schema.push("uniqueItems", Node::Bool(true));
         match self.flavor {
-            Flavor::V2 => node.0.append(&mut schema.0),
-            Flavor::V3 => node.push("schema", Node::Object(schema)),
+            // In this order upstream takes the hash.
+            Flavor::V2 => {
+                node.push("uniqueItems", Node::Bool(true));
+                node.push("type", Node::string(known.form));
+                known.describe(&mut node);
+                self.once(Node::Object(node), &known.name, !own)
+            }
+            Flavor::V3 => {
+                known.describe(&mut node);
+                let schema = [("type", Node::string(known.form)), ("uniqueItems", Node::Bool(true))];
+                node.push("schema", object(schema));
+                Node::Object(node)
+            }
         }
-        Node::Object(node)
+    }
+
+    /// A parameter of v2: itself, or where the document has it.
+    fn once(&mut self, node: Node<'a>, name: &str, shared: bool) -> Node<'a> {
+        if !shared {
+            return node;
+        }
+        let name = format!("{name}-{}", hash(&node.to_json()));
+        let reference = reference("#/parameters/", &name);
+        self.shared.entry(name).or_insert(node);
+        reference
     }
 
     /// The list of resources of a group and version.
-    fn discovery(&self, group: &str, version: &str) -> Node<'a> {
-        let operation = Operation {
-            method: "get",
-            action: "get",
-            name: format!("get{}{}APIResources", camel_group(group), camel(version)),
-            text: "get available resources".to_owned(),
-            kind: ("", "v1", "APIResourceList"),
-            options: NONE,
-            body: None,
-            response: self.reference(("", "v1", "APIResourceList")),
-            created: false,
+    fn resource_list(&mut self, group: &str, version: &str) {
+        let name = format!("get{}{}APIResources", camel_group(group), camel(version));
+        let root = Root {
+            text: "get available resources",
+            name,
+            tag: format!("{}_{version}", tag(group)),
+            consumes: &MEDIA_TYPES,
+            produces: &MEDIA_TYPES,
+            answer: self.reference(("", "v1", "APIResourceList")),
         };
-        let tag = format!("{}_{version}", if group.is_empty() { "core" } else { group_stem(group) });
-        let Node::Object(mut node) = self.operation(&operation, &tag) else { return Node::Null };
-        node.0.retain(|(name, _)| !name.starts_with("x-kubernetes-"));
-        object([("get", Node::Object(node))])
+        let item = object([("get", self.root(root))]);
+        let path = if group.is_empty() { format!("/api/{version}/") } else { format!("/apis/{group}/{version}/") };
+        self.paths.insert(path, item);
+    }
+
+    /// Document of v3, path and operation of what lists groups and versions, and of the server's own documents.
+    fn roots(&self, resources: &[&ServedResource]) -> Vec<(String, String, Node<'a>)> {
+        let meta = |kind| self.reference(("", "v1", kind));
+        let group_root = |text, name: String, tag: String, answer| Root {
+            text,
+            name,
+            tag,
+            consumes: &GROUP_TYPES,
+            produces: &GROUP_TYPES,
+            answer,
+        };
+        let plain = |text, name: &str, tag: &str, produces, answer| Root {
+            text,
+            name: name.to_owned(),
+            tag: tag.to_owned(),
+            consumes: &[],
+            produces,
+            answer,
+        };
+        let versions = "get available API versions";
+        let mut roots = vec![
+            ("api".to_owned(), group_root(versions, "getCoreAPIVersions".into(), "core".into(), meta("APIVersions"))),
+            ("apis".to_owned(), group_root(versions, "getAPIVersions".into(), "apis".into(), meta("APIGroupList"))),
+            (
+                "version".to_owned(),
+                Root {
+                    consumes: &[JSON],
+                    ..plain(
+                        "get the version information for this server",
+                        "getCodeVersion",
+                        "version",
+                        &[JSON],
+                        Some(reference(self.flavor.prefix(), VERSION_INFO)),
+                    )
+                },
+            ),
+            (
+                ".well-known/openid-configuration".to_owned(),
+                plain(
+                    "get service account issuer OpenID configuration, also known as the 'OIDC discovery doc'",
+                    "getServiceAccountIssuerOpenIDConfiguration",
+                    "WellKnown",
+                    &[JSON],
+                    Some(text_schema()),
+                ),
+            ),
+            (
+                "openid/v1/jwks".to_owned(),
+                plain(
+                    "get service account issuer OpenID JSON Web Key Set (contains public token verification keys)",
+                    "getServiceAccountIssuerOpenIDKeyset",
+                    "openid",
+                    &["application/jwk-set+json"],
+                    Some(text_schema()),
+                ),
+            ),
+        ];
+        let own = resources.iter().filter(|resource| resource.custom.is_none() && !resource.group.is_empty());
+        for group in own.map(|resource| &*resource.group).collect::<BTreeSet<_>>() {
+            let name = format!("get{}APIGroup", camel_group(group));
+            let root = group_root("get information of a group", name, tag(group), meta("APIGroup"));
+            roots.push((format!("apis/{group}"), root));
+        }
+        roots.into_iter().map(|(path, root)| (path.clone(), format!("/{path}/"), self.root(root))).collect()
+    }
+
+    fn root(&self, root: Root) -> Node<'a> {
+        let mut node = Object::default();
+        node.push("description", Node::string(root.text));
+        if self.flavor == Flavor::V2 {
+            if !root.consumes.is_empty() {
+                node.push("consumes", strings(root.consumes.iter().copied()));
+            }
+            node.push("produces", strings(root.produces.iter().copied()));
+            node.push("schemes", strings(["https"]));
+        }
+        node.push("tags", strings([root.tag]));
+        node.push("operationId", Node::string(root.name));
+        node.push("responses", self.responses(&root.answer, OK, root.produces));
+        Node::Object(node)
     }
 
     fn reference(&self, (group, version, kind): (&str, &str, &str)) -> Option<Node<'static>> {
@@ -439,21 +684,94 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// The definition of what `/version` answers, which is no kind.
+pub(super) const VERSION_INFO: &str = "io.k8s.apimachinery.pkg.version.Info";
+
+/// An operation on no resource.
+struct Root {
+    text: &'static str,
+    name: String,
+    tag: String,
+    consumes: &'static [&'static str],
+    produces: &'static [&'static str],
+    answer: Option<Node<'static>>,
+}
+
+impl Parameter {
+    fn is(&self, other: &Parameter) -> bool {
+        self.name == other.name && self.place == other.place && self.text == other.text
+    }
+
+    fn describe(&self, node: &mut Object<'_>) {
+        if !self.text.is_empty() {
+            node.push("description", Node::string(self.text.clone()));
+        }
+        node.push("name", Node::string(self.name.clone()));
+        node.push("in", Node::string(self.place));
+        if self.place == "path" {
+            node.push("required", Node::Bool(true));
+        }
+    }
+}
+
+fn parameter(name: &str, place: &'static str, text: &str, form: &'static str) -> Parameter {
+    Parameter { name: name.to_owned(), place, text: text.to_owned(), form }
+}
+
+fn pretty() -> Parameter {
+    parameter("pretty", "query", PRETTY_TEXT, "string")
+}
+
+fn text_schema() -> Node<'static> {
+    object([("type", Node::string("string"))])
+}
+
+fn streams(resource: &ServedResource) -> &'static [&'static str] {
+    if resource.custom.is_some() { &CUSTOM_STREAM_TYPES } else { &STREAM_TYPES }
+}
+
+/// What names a parameter by its contents. Upstream: FNV-1 of 64 bits over its JSON.
+fn hash(json: &[u8]) -> String {
+    let hash = json
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| hash.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte));
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    // Eight letters of six bits.
+    (0..8).map(|letter| char::from(LETTERS[(hash >> (58 - 6 * letter) & 63) as usize])).collect()
+}
+
 fn content<'a>(types: &[&'static str], schema: &Node<'a>) -> Node<'a> {
     Node::Object(Object(types.iter().map(|media| ((*media).into(), object([("schema", schema.clone())]))).collect()))
 }
 
+/// With the spaces around it; of what reads as several things there is none. Upstream: `GetArticleForNoun`.
 fn article(kind: &str) -> &'static str {
-    if kind.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" }
+    if kind.ends_with('s') && !kind.ends_with("ss") {
+        return " ";
+    }
+    if kind.starts_with(['A', 'E', 'I', 'O', 'U']) { " an " } else { " a " }
 }
 
 fn group_stem(group: &str) -> &str {
     group.strip_suffix(".k8s.io").unwrap_or(group)
 }
 
+/// `core`, `apps`, `flowcontrolApiserver`.
+fn tag(group: &str) -> String {
+    if group.is_empty() {
+        return "core".to_owned();
+    }
+    let mut parts = group_stem(group).split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |tag, part| tag + &camel(part))
+}
+
 /// `AuthorizationK8sIo` without its suffix, `Core` for the group without name.
 fn camel_group(group: &str) -> String {
-    if group.is_empty() { "Core".to_owned() } else { group_stem(group).split('.').map(camel).collect() }
+    if group.is_empty() {
+        return "Core".to_owned();
+    }
+    group_stem(group).split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(camel).collect()
 }
 
 fn camel(word: &str) -> String {
@@ -463,6 +781,6 @@ fn camel(word: &str) -> String {
         .map(|first| first.to_ascii_uppercase())
         .into_iter()
         .chain(characters)
-        .filter(|character| character.is_ascii_alphanumeric())
+        .filter(|character| character.is_ascii_alphanumeric() || *character == '_')
         .collect()
 }

@@ -16,6 +16,7 @@ fn resources() -> Vec<ServedResource> {
                 plural: plural.into(),
                 namespaced,
                 verbs: verbs("create delete deletecollection get list patch update watch"),
+                returns_deleted: kind == "Pod",
                 subresources: Vec::new(),
                 custom: None,
             }
@@ -54,7 +55,28 @@ fn index() {
     let index: Value = serde_json::from_slice(&api.v3_index()).unwrap();
     let url = index.pointer("/paths/apis~1apps~1v1/serverRelativeURL").and_then(Value::as_str).unwrap();
     assert!(url.starts_with("/openapi/v3/apis/apps/v1?hash=") && url.len() == 94, "{url}");
-    assert_eq!(api.v3_paths(), ["api/v1", "apis/apiextensions.k8s.io/v1", "apis/apps/v1"]);
+    assert_eq!(
+        api.v3_paths(),
+        [
+            ".well-known/openid-configuration",
+            "api",
+            "api/v1",
+            "apis",
+            "apis/apiextensions.k8s.io",
+            "apis/apiextensions.k8s.io/v1",
+            "apis/apps",
+            "apis/apps/v1",
+            "openid/v1/jwks",
+            "version",
+        ]
+    );
+    let group: Value = serde_json::from_slice(&api.v3_document("apis/apps").unwrap()).unwrap();
+    assert_eq!(group["paths"]["/apis/apps/"]["get"]["operationId"], "getAppsAPIGroup");
+    assert!(group["components"]["schemas"]["io.k8s.apimachinery.pkg.apis.meta.v1.APIGroup"].is_object());
+    for path in api.v3_paths() {
+        let document: Value = serde_json::from_slice(&api.v3_document(&path).unwrap()).unwrap();
+        check_references(&document, &document);
+    }
     assert_ne!(api.v3_hash("api/v1"), api.v3_hash("apis/apps/v1"));
     assert_eq!(api.v3_document("apis/nope/v1"), None);
 }
@@ -70,6 +92,9 @@ fn v3_operations() {
             "/apis/apps/v1/namespaces/{namespace}/deployments",
             "/apis/apps/v1/namespaces/{namespace}/deployments/{name}",
             "/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale",
+            "/apis/apps/v1/watch/deployments",
+            "/apis/apps/v1/watch/namespaces/{namespace}/deployments",
+            "/apis/apps/v1/watch/namespaces/{namespace}/deployments/{name}",
         ]
     "#]]
     .assert_debug_eq(&paths);
@@ -152,6 +177,44 @@ fn references_lead_somewhere() {
         .assert_eq(&v2.pointer("/definitions/io.k8s.api.core.v1.Pod/properties/spec").unwrap().to_string());
 }
 
+/// Names, order and places of parameters are upstream's: api/openapi-spec/swagger.json.
+#[test]
+fn parameters_are_told_once() {
+    let resources = resources();
+    let v2: Value = serde_json::from_slice(&OpenApi::new(builtin(), &resources, "v1.36.0").v2_json(&[])).unwrap();
+    for name in
+        ["pretty-tJGM1-ng", "limit-1NfNmdNH", "namespace-vgWSWtn3", "body-2Y1dVQaQ", "body-78PwaGsr", "tty-s0flW37O"]
+    {
+        assert!(v2["parameters"][name].is_object(), "{name}");
+    }
+    let names = |parameters: &Value| -> Vec<String> {
+        let name = |parameter: &Value| {
+            let own = parameter["name"].as_str().or_else(|| parameter["$ref"].as_str());
+            own.unwrap().trim_start_matches("#/parameters/").to_owned()
+        };
+        parameters.as_array().unwrap().iter().map(name).collect()
+    };
+    let pod = &v2["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"];
+    assert_eq!(names(&pod["parameters"]), ["name", "namespace-vgWSWtn3", "pretty-tJGM1-ng"]);
+    assert_eq!(pod["get"].get("parameters"), None);
+    assert_eq!(
+        names(&pod["delete"]["parameters"]),
+        [
+            "body-2Y1dVQaQ",
+            "dryRun",
+            "gracePeriodSeconds--K5HaBOS",
+            "ignoreStoreReadErrorWithClusterBreakingPotential-QbNkfIqj",
+            "orphanDependents-uRB25kX5",
+            "propagationPolicy-6jk3prlO",
+        ]
+    );
+    let deleted = &pod["delete"]["responses"]["202"]["schema"]["$ref"];
+    assert_eq!(deleted, "#/definitions/io.k8s.api.core.v1.Pod");
+    let exec = &v2["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/exec"];
+    assert_eq!(exec["get"]["description"], "connect GET requests to exec of Pod");
+    assert!(names(&exec["parameters"]).contains(&"command-Py3eQybp".to_owned()));
+}
+
 #[test]
 fn v2_protobuf_holds_paths_and_definitions() {
     let resources = resources();
@@ -168,7 +231,7 @@ fn v2_protobuf_holds_paths_and_definitions() {
             }
         }
     }
-    assert_eq!(numbers, [1, 2, 8, 9]);
+    assert_eq!(numbers, [1, 2, 8, 9, 10, 12, 13]);
     let json: Value = serde_json::from_slice(&OpenApi::new(builtin(), &resources, "v1.36.0").v2_json(&[])).unwrap();
     assert_eq!(definitions, json.get("definitions").unwrap().as_object().unwrap().len());
 }
