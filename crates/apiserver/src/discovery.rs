@@ -80,7 +80,9 @@ pub(crate) fn serve(server: &ApiServer, call: &Call, parts: &[&str]) -> Result<A
         ["api"] => aggregated_or(server, call, true, || {
             json!({
                 "kind": "APIVersions", "versions": ["v1"],
-                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "10.43.0.1:443"}],
+                "serverAddressByClientCIDRs": [
+                    {"clientCIDR": "0.0.0.0/0", "serverAddress": server.inner.options.external_address},
+                ],
             })
         }),
         ["apis"] => aggregated_or(server, call, false, || {
@@ -125,7 +127,12 @@ fn resources(server: &ApiServer, call: &Call, group: &str, version: &str) -> Res
     let mut list: Vec<Value> = kinds.iter().flat_map(|kind| resource_json(kind)).collect();
     list.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
     let api_version = kinds[0].gvk.api_version();
-    plain(call, &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": list}))
+    let mut answer = json!({"kind": "APIResourceList", "groupVersion": api_version, "resources": list});
+    // The group without a name never had it. Upstream: `stripVersionNegotiatedSerializer`.
+    if !group.is_empty() {
+        answer["apiVersion"] = "v1".into();
+    }
+    plain(call, &answer)
 }
 
 fn groups(server: &ApiServer) -> Vec<Group> {
@@ -197,10 +204,12 @@ pub(crate) fn verbs(resource: &dyn Resource) -> Vec<&'static str> {
     if resource.create_action().is_some() { vec!["create"] } else { resource.verbs().to_vec() }
 }
 
-/// As `subresource_verbs`, with `connect` for streams.
+/// As `subresource_verbs`, with words of their own for streams, proxies and logs.
 pub(crate) fn openapi_verbs(subresource: &Subresource) -> &'static [&'static str] {
     match subresource.handler {
-        Handler::Connect | Handler::ConnectPath => &["connect"],
+        Handler::Connect => &["connect"],
+        Handler::ConnectPath => &["proxy"],
+        Handler::Log => &["log"],
         _ => subresource_verbs(subresource),
     }
 }
@@ -235,7 +244,8 @@ fn resource_json(kind: &Kind) -> Vec<Value> {
     if !info.categories.is_empty() {
         own["categories"] = info.categories.into();
     }
-    if kind.resource.create_action().is_none() {
+    // What cannot be watched is not stored.
+    if kind.resource.create_action().is_none() && kind.resource.verbs().contains(&"watch") {
         own["storageVersionHash"] = storage_version_hash(kind).into();
     }
     let mut out = vec![own];
@@ -247,7 +257,8 @@ fn resource_json(kind: &Kind) -> Vec<Value> {
                 "name": name, "singularName": "", "namespaced": info.is_namespaced(),
                 "kind": body_kind, "verbs": subresource_verbs(subresource),
             });
-            if subresource.body.is_some() {
+            // Said only where it is another than that of the list.
+            if (group.as_str(), version.as_str()) != (info.group, info.version) {
                 value["group"] = group.clone().into();
                 value["version"] = version.clone().into();
             }
@@ -373,23 +384,28 @@ fn aggregated_group(group: &Group) -> Value {
 
 fn aggregated_resource(kind: &Kind) -> Value {
     let info = kind.info();
+    // Upstream names group and version of built-in kinds only where they are not those of the list.
+    let response = |group: &str, version: &str, name: &str| match kind.resource.custom() {
+        None if (group, version) == (info.group, info.version) => json!({"group": "", "version": "", "kind": name}),
+        _ => json!({"group": group, "version": version, "kind": name}),
+    };
     let scope = if info.is_namespaced() { "Namespaced" } else { "Cluster" };
     let subresources: Vec<Value> = kind
         .resource
         .subresources()
         .iter()
         .map(|subresource| {
-            let (group, version, kind) = subresource_kind(info, subresource);
+            let (group, version, name) = subresource_kind(info, subresource);
             json!({
                 "subresource": subresource.name,
-                "responseKind": {"group": group, "version": version, "kind": kind},
+                "responseKind": response(&group, &version, &name),
                 "verbs": subresource_verbs(subresource),
             })
         })
         .collect();
     let mut value = json!({
         "resource": info.plural,
-        "responseKind": {"group": info.group, "version": info.version, "kind": info.kind},
+        "responseKind": response(info.group, info.version, info.kind),
         "scope": scope,
         "singularResource": info.singular_name(),
         "verbs": verbs(&*kind.resource),

@@ -27,6 +27,8 @@ pub struct ServerOptions {
     pub max_streams: u32,
     /// `--profiling`: `/debug/pprof`.
     pub profiling: bool,
+    /// Where clients that come from anywhere reach the server, as `/api` tells them: host and port.
+    pub external_address: String,
     /// What `/flagz` shows: names and values.
     pub flags: Vec<(String, String)>,
     pub audit: AuditOptions,
@@ -46,6 +48,7 @@ impl Default for ServerOptions {
             shutdown_grace: Duration::from_secs(10),
             max_streams: 0,
             profiling: true,
+            external_address: String::new(),
             flags: Vec::new(),
             audit: AuditOptions::default(),
             tracing_config: None,

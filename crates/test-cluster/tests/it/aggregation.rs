@@ -129,9 +129,29 @@ impl Extension {
                 answer.headers_mut().insert(header::CONNECTION, "Upgrade".parse().unwrap());
                 answer
             }
+            "/openapi/v2" => reply(openapi()),
             _ => status(StatusCode::NOT_FOUND, "the server could not find the requested resource"),
         }
     }
+}
+
+/// Of a server from before v3: what every server has, its own group, and an older `ListMeta` than the cluster's.
+fn openapi() -> Value {
+    let reference = |name: &str| json!({"$ref": format!("#/definitions/{name}")});
+    let meta = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
+    let nodes = json!({"get": {
+        "operationId": "listNodes", "produces": ["application/json"],
+        "responses": {"200": {"description": "OK", "schema": reference("v1beta1.NodeMetricsList")}},
+    }});
+    json!({
+        "swagger": "2.0", "info": {"title": "metrics-server", "version": "v0"},
+        "paths": {NODES: nodes, "/version/": {"get": {"responses": {"200": {"description": "OK", "schema": reference("Unused")}}}}},
+        "definitions": {
+            "v1beta1.NodeMetricsList": {"type": "object", "description": "Nodes.", "properties": {"metadata": reference(meta)},
+                "x-kubernetes-group-version-kind": [{"group": "metrics.k8s.io", "kind": "NodeMetricsList", "version": "v1beta1"}]},
+            meta: {"type": "object", "description": "Of another time."}, "Unused": {"type": "object"},
+        },
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's own server has no supervisor")]
@@ -289,6 +309,29 @@ async fn an_extension_server_answers_for_its_group() {
     assert_eq!(world.counts.of(NODES), before);
     let local = world.admin.get(&format!("{SERVICES}/v1.apps")).await.json();
     assert_eq!(local["status"]["conditions"][0]["reason"], "Local");
+}
+
+/// What it says of itself is merged into v2; v3 is made of it, because it has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extension_servers_openapi_is_told() {
+    let world = world().await;
+    world.ready().await;
+    let v2 = world.admin.get("/openapi/v2").await.json();
+    assert_eq!(v2["paths"][NODES]["get"]["operationId"], "listNodes");
+    assert_eq!(v2["paths"]["/version/"]["get"]["operationId"], "getCodeVersion");
+    let list = &v2["definitions"]["v1beta1.NodeMetricsList"];
+    let other = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta_v2";
+    assert_eq!(list["properties"]["metadata"]["$ref"], format!("#/definitions/{other}"));
+    assert_eq!(v2["definitions"][other]["description"], "Of another time.");
+    assert_eq!(v2["definitions"].get("Unused"), None);
+    let index = world.admin.get("/openapi/v3").await.json();
+    let url = index["paths"]["apis/metrics.k8s.io/v1beta1"]["serverRelativeURL"].as_str().unwrap();
+    let answer = world.admin.get(url).await;
+    assert_eq!(answer.headers["cache-control"], "public, immutable");
+    let v3 = answer.json();
+    let schema = &v3["paths"][NODES]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+    assert_eq!(schema["$ref"], "#/components/schemas/v1beta1.NodeMetricsList");
+    assert_eq!(v3["components"]["schemas"]["v1beta1.NodeMetricsList"]["description"], "Nodes.");
 }
 
 #[tokio::test(flavor = "multi_thread")]

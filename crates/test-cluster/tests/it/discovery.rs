@@ -45,6 +45,18 @@ async fn subresources_say_their_kind() {
     let eviction = find("pods/eviction");
     assert_eq!((&eviction["group"], &eviction["kind"]), (&json!("policy"), &json!("Eviction")));
     assert_eq!(find("nodes")["namespaced"], false);
+    // Upstream says a group only where it is another than the list's.
+    assert_eq!((find("pods/exec").get("group"), find("pods/exec").get("version")), (None, None));
+    assert!(!find("namespaces")["verbs"].as_array().unwrap().contains(&json!("deletecollection")));
+    let client = Client::admin(&cluster);
+    let aggregated = client.send("GET", "/api", &[("accept", AGGREGATED)], "").await.json();
+    let resources = aggregated["items"][0]["versions"][0]["resources"].as_array().unwrap();
+    let pods = resources.iter().find(|resource| resource["resource"] == "pods").unwrap();
+    assert_eq!(pods["responseKind"], json!({"group": "", "version": "", "kind": "Pod"}));
+    let eviction = pods["subresources"].as_array().unwrap().iter().find(|entry| entry["subresource"] == "eviction");
+    assert_eq!(eviction.unwrap()["responseKind"], json!({"group": "policy", "version": "v1", "kind": "Eviction"}));
+    let all_at_once = client.send("DELETE", "/api/v1/namespaces", &[], "").await;
+    assert_eq!(all_at_once.status, 405);
 }
 
 #[tokio::test]

@@ -101,3 +101,23 @@ async fn what_was_acknowledged_survives_a_restart() {
     let maps: Api<ConfigMap> = Api::namespaced(client, "default");
     assert_eq!(maps.get("kept").await.unwrap().metadata.uid, created.metadata.uid);
 }
+
+/// Upstream: `ReturnDeletedObject` of the strategies.
+#[tokio::test]
+async fn a_deletion_answers_with_the_object_or_a_status() {
+    let cluster = TestCluster::start().await.unwrap();
+    let client = crate::http::Client::admin(&cluster);
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    for (path, object, kind) in [
+        (accounts, json!({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "x"}}), "ServiceAccount"),
+        (
+            "/api/v1/namespaces/default/configmaps",
+            json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x"}}),
+            "Status",
+        ),
+    ] {
+        assert_eq!(client.post(path, &object).await.status, 201);
+        let answer = client.send("DELETE", &format!("{path}/x"), &[], "").await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["kind"]), (200, &json!(kind)));
+    }
+}

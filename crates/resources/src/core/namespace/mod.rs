@@ -33,6 +33,8 @@ impl Strategy for Namespaces {
         SelectableField::new("name", &[&["metadata", "name"]]),
     ];
     const NAME_RULE: NameRule = NameRule::DnsLabel;
+    /// All at once they cannot be deleted.
+    const VERBS: &'static [&'static str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
 
     fn set_defaults(&self, namespace: &mut Namespace) {
         let name = namespace.metadata.name.text().to_owned();

@@ -22,6 +22,7 @@ impl Strategy for PersistentVolumes {
     type Object = PersistentVolume;
 
     const INFO: Info = Info::cluster("", "v1", "PersistentVolume", "persistentvolumes").short(&["pv"]);
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<PersistentVolume>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 

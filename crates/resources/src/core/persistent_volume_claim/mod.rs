@@ -30,6 +30,7 @@ impl Strategy for PersistentVolumeClaims {
     type Object = PersistentVolumeClaim;
 
     const INFO: Info = Info::namespaced("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims").short(&["pvc"]);
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<PersistentVolumeClaim>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 

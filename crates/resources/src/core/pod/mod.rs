@@ -22,6 +22,7 @@ impl Strategy for Pods {
     type Object = Pod;
 
     const INFO: Info = Info::namespaced("", "v1", "Pod", "pods").short(&["po"]).categories(&["all"]);
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<Pod>] = columns::COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[
         Subresource::STATUS,

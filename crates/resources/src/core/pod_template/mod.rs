@@ -16,6 +16,7 @@ impl Strategy for PodTemplates {
     type Object = PodTemplate;
 
     const INFO: Info = Info::namespaced("", "v1", "PodTemplate", "podtemplates");
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<PodTemplate>] = COLUMNS;
 
     fn set_defaults(&self, object: &mut PodTemplate) {

@@ -19,6 +19,7 @@ impl Strategy for ResourceQuotas {
     type Object = ResourceQuota;
 
     const INFO: Info = Info::namespaced("", "v1", "ResourceQuota", "resourcequotas").short(&["quota"]);
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<ResourceQuota>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 

@@ -36,6 +36,7 @@ impl Strategy for Services {
     type Object = Service;
 
     const INFO: Info = Info::namespaced("", "v1", "Service", "services").short(&["svc"]).categories(&["all"]);
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<Service>] = columns::COLUMNS;
     const SUBRESOURCES: &'static [Subresource] =
         &[Subresource::STATUS, Subresource::new("proxy", Handler::ConnectPath).body("", "v1", "ServiceProxyOptions")];

@@ -14,6 +14,7 @@ impl Strategy for ServiceAccounts {
     type Object = ServiceAccount;
 
     const INFO: Info = Info::namespaced("", "v1", "ServiceAccount", "serviceaccounts").short(&["sa"]);
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<ServiceAccount>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] =
         &[Subresource::new("token", Handler::Action).body("authentication.k8s.io", "v1", "TokenRequest")];

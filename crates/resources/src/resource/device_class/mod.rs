@@ -14,6 +14,7 @@ impl Strategy for DeviceClasses {
     type Object = DeviceClass;
 
     const INFO: Info = Info::cluster("resource.k8s.io", "v1", "DeviceClass", "deviceclasses");
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<DeviceClass>] = COLUMNS;
 
     fn prepare_for_create(&self, _cx: &RequestCx, object: &mut DeviceClass) {

@@ -17,6 +17,7 @@ impl Strategy for ResourceClaims {
     type Object = ResourceClaim;
 
     const INFO: Info = Info::namespaced("resource.k8s.io", "v1", "ResourceClaim", "resourceclaims");
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<ResourceClaim>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 

@@ -14,6 +14,7 @@ impl Strategy for ResourceClaimTemplates {
     type Object = ResourceClaimTemplate;
 
     const INFO: Info = Info::namespaced("resource.k8s.io", "v1", "ResourceClaimTemplate", "resourceclaimtemplates");
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<ResourceClaimTemplate>] = COLUMNS;
 
     fn set_defaults(&self, object: &mut ResourceClaimTemplate) {

@@ -17,6 +17,7 @@ impl Strategy for ResourceSlices {
     type Object = ResourceSlice;
 
     const INFO: Info = Info::cluster("resource.k8s.io", "v1", "ResourceSlice", "resourceslices");
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<ResourceSlice>] = COLUMNS;
     const SELECTABLE: &'static [SelectableField] = &[
         SelectableField::new("spec.nodeName", &[&["spec", "nodeName"]]),

@@ -17,6 +17,7 @@ impl Strategy for CSIDrivers {
     type Object = CSIDriver;
 
     const INFO: Info = Info::cluster("storage.k8s.io", "v1", "CSIDriver", "csidrivers");
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<CSIDriver>] = COLUMNS;
 
     fn set_defaults(&self, object: &mut CSIDriver) {

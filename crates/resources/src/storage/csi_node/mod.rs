@@ -15,6 +15,7 @@ impl Strategy for CSINodes {
     type Object = CSINode;
 
     const INFO: Info = Info::cluster("storage.k8s.io", "v1", "CSINode", "csinodes");
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<CSINode>] = COLUMNS;
 
     fn validate(&self, _cx: &RequestCx, object: &CSINode) -> ErrorList {

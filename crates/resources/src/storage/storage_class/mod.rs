@@ -26,6 +26,7 @@ impl Strategy for StorageClasses {
     type Object = StorageClass;
 
     const INFO: Info = Info::cluster("storage.k8s.io", "v1", "StorageClass", "storageclasses").short(&["sc"]);
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<StorageClass>] = COLUMNS;
 
     fn set_defaults(&self, object: &mut StorageClass) {

@@ -17,6 +17,7 @@ impl Strategy for VolumeAttachments {
     type Object = VolumeAttachment;
 
     const INFO: Info = Info::cluster("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments");
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<VolumeAttachment>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 

@@ -20,6 +20,7 @@ impl Strategy for VolumeAttributesClasses {
 
     const INFO: Info =
         Info::cluster("storage.k8s.io", "v1", "VolumeAttributesClass", "volumeattributesclasses").short(&["vac"]);
+    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<VolumeAttributesClass>] = COLUMNS;
 
     fn validate(&self, _cx: &RequestCx, object: &VolumeAttributesClass) -> ErrorList {
