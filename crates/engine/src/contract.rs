@@ -152,9 +152,6 @@ pub enum Changed {
 /// Asks an engine with other writers for the last revision, as of after the question.
 pub trait Head: Send + Sync {
     fn revision(&self, answer: Answer);
-
-    /// Whether the feed is connected at the moment.
-    fn is_connected(&self) -> bool;
 }
 
 pub type Answer = Box<dyn FnOnce(Result<Revision, EngineError>) + Send>;
@@ -233,6 +230,9 @@ pub enum EngineError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What keeps the store says no, and why, and has done nothing. A try later may be as vain.
+    #[error("{detail}")]
+    Refused { detail: String },
     #[error("{detail}")]
     Other { detail: String },
 }

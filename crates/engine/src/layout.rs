@@ -19,7 +19,7 @@ pub struct Layout {
 }
 
 /// Kinds whose directory is not their name.
-const SPECIAL: [(&str, &str); 7] = [
+const SPECIAL: [(&str, &str); 8] = [
     ("replicationcontrollers", "controllers"),
     ("endpoints", "services/endpoints"),
     ("services", "services/specs"),
@@ -28,6 +28,8 @@ const SPECIAL: [(&str, &str); 7] = [
     ("masterleases", "masterleases"),
     // Of this program alone: who may allocate at the moment.
     ("tiphysturns", "tiphysturns"),
+    // And with what key its servers encrypt, where they have made one for themselves.
+    ("tiphyskeys", "tiphyskeys"),
 ];
 
 /// Groups that servers behind the API server bring with them: their kinds are kept below the group's name.

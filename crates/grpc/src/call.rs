@@ -46,7 +46,7 @@ pub(crate) fn frame(message: &impl Message) -> Bytes {
 pub(crate) async fn start(
     send: SendRequest<Bytes>,
     endpoint: &Endpoint,
-    path: &str,
+    (path, metadata): (&str, &[(&'static str, &'static str)]),
     deadline: Option<Duration>,
     limit: usize,
 ) -> Result<(Sender, Receiver), GrpcError> {
@@ -55,6 +55,9 @@ pub(crate) async fn start(
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .header("user-agent", "tiphys");
+    for (name, value) in metadata {
+        request = request.header(*name, *value);
+    }
     if let Some(deadline) = deadline {
         request = request.header("grpc-timeout", format!("{}m", deadline.as_millis().min(99_999_999)));
     }

@@ -67,12 +67,12 @@ impl Channel {
             let deadline = Some(self.inner.options.deadline);
             let limit = self.inner.options.message_bytes;
             let (mut sender, mut receiver) =
-                call::start(send, &self.inner.endpoints[endpoint], path, deadline, limit).await?;
+                call::start(send, &self.inner.endpoints[endpoint], (path, &[]), deadline, limit).await?;
             sender.send_frame(message, true).await?;
             receiver.single().await
         });
         let answer = answered.await.unwrap_or(Err(GrpcError::Deadline));
-        if let Err(GrpcError::Broken(_) | GrpcError::Deadline) = &answer {
+        if matches!(&answer, Err(error) if error.is_of_endpoint()) {
             self.forget().await;
         }
         Ok(A::decode(answer?)?)
@@ -80,9 +80,18 @@ impl Channel {
 
     /// A stream in both directions. It may end at any time; who reads from it opens another one then.
     pub async fn stream(&self, path: &str) -> Result<(Sender, Receiver), GrpcError> {
+        self.stream_with(path, &[]).await
+    }
+
+    /// As [`Channel::stream`], with metadata.
+    pub async fn stream_with(
+        &self,
+        path: &str,
+        metadata: &[(&'static str, &'static str)],
+    ) -> Result<(Sender, Receiver), GrpcError> {
         let (send, endpoint) = self.line().await?;
         let limit = self.inner.options.message_bytes;
-        let started = call::start(send, &self.inner.endpoints[endpoint], path, None, limit).await;
+        let started = call::start(send, &self.inner.endpoints[endpoint], (path, metadata), None, limit).await;
         if started.is_err() {
             self.forget().await;
         }

@@ -46,6 +46,16 @@ impl GrpcError {
         }
     }
 
+    /// Whether another endpoint might answer where this one did not.
+    #[must_use]
+    pub fn is_of_endpoint(&self) -> bool {
+        match self {
+            GrpcError::Broken(_) | GrpcError::Deadline => true,
+            GrpcError::Status { code, .. } => *code == Code::UNAVAILABLE,
+            _ => false,
+        }
+    }
+
     #[must_use]
     pub fn code(&self) -> Option<Code> {
         match self {

@@ -138,12 +138,6 @@ impl Store {
         self.shared.factory.is_shared()
     }
 
-    /// Whether what others write arrives at the moment.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        !self.is_shared() || self.shared.head.lock().as_ref().is_some_and(|head| head.is_connected())
-    }
-
     /// Returns once the store shows everything that was acknowledged before the call, to whomever: what a read needs
     /// that may not be older, and a write that is decided by what is there. Costs nothing when nobody else writes.
     /// Unbounded: the caller has the deadline. Upstream: consistent reads from cache (KEP 2340).

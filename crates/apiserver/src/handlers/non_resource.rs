@@ -39,7 +39,7 @@ pub(crate) async fn non_resource(server: &ApiServer, call: Call) -> Result<Answe
         }
         ["healthz" | "livez" | "readyz", check @ ..] => {
             only_get(&call)?;
-            Ok(health::serve(server, &call, parts[0], &check.join("/")))
+            Ok(health::serve(server, &call, parts[0], &check.join("/")).await)
         }
         ["metrics"] => {
             only_get(&call)?;

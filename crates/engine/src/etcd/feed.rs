@@ -20,6 +20,9 @@ const PROGRESS: Duration = Duration::from_millis(100);
 /// After a connection that failed, before the next.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// A member that has lost its leader ends the watch, instead of being silent. Upstream: `clientv3.WithRequireLeader`.
+const REQUIRE_LEADER: [(&str, &str); 1] = [("hasleader", "true")];
+
 enum End {
     /// Go on behind what was seen.
     Again,
@@ -42,13 +45,12 @@ pub(super) async fn run(line: Arc<Line>, from: Revision, mut feed: Box<dyn Feed>
                 line.channel.forget().await;
             }
         }
-        line.connected.store(false, Ordering::Release);
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 async fn follow(line: &Line, seen: &mut Revision, feed: &mut dyn Feed) -> Result<End, GrpcError> {
-    let (mut sender, mut receiver) = line.channel.stream(WATCH).await?;
+    let (mut sender, mut receiver) = line.channel.stream_with(WATCH, &REQUIRE_LEADER).await?;
     let root = Bytes::from(line.options.layout.root());
     let create = WatchCreateRequest {
         range_end: prefix_end(&root),
@@ -70,7 +72,6 @@ async fn follow(line: &Line, seen: &mut Revision, feed: &mut dyn Feed) -> Result
             tracing::warn!(reason = response.cancel_reason, "etcd cancelled the watch");
             return Ok(End::Again);
         }
-        line.connected.store(true, Ordering::Release);
         if response.events.is_empty() && pieces.is_empty() {
             let told = u64::try_from(response.header.unwrap_or_default().revision).unwrap_or(0);
             if response.created || !line.tells_progress || told <= seen.0 {

@@ -15,7 +15,7 @@ mod messages;
 mod tests;
 
 use std::error::Error as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -86,12 +86,11 @@ struct Line {
     /// Where somebody waits for it to be.
     wanted: AtomicU64,
     hurry: Notify,
-    connected: AtomicBool,
     /// Whether what etcd says of its progress can be believed.
     tells_progress: bool,
 }
 
-struct Heads(UnboundedSender<Answer>, Arc<Line>);
+struct Heads(UnboundedSender<Answer>);
 
 // === impl EtcdOptions ===
 
@@ -130,7 +129,6 @@ impl Factory for EtcdFactory {
             seen: AtomicU64::new(revision.0),
             wanted: AtomicU64::new(0),
             hurry: Notify::new(),
-            connected: AtomicBool::new(true),
             tells_progress: tells_progress(&version),
         });
         tracing::info!(version, revision = revision.0, "etcd is open");
@@ -317,7 +315,7 @@ impl Engine for Etcd {
     }
 
     fn head(&self) -> Option<Arc<dyn Head>> {
-        Some(Arc::new(Heads(self.heads.clone(), Arc::clone(&self.line))))
+        Some(Arc::new(Heads(self.heads.clone())))
     }
 
     fn close(self: Box<Self>) -> Result<(), EngineError> {
@@ -339,10 +337,6 @@ impl Head for Heads {
             (unsent.0)(Err(gone()));
         }
     }
-
-    fn is_connected(&self) -> bool {
-        self.1.connected.load(Ordering::Acquire)
-    }
 }
 
 /// Asks once for all who have asked by then.
@@ -357,7 +351,13 @@ async fn answer_heads(line: Arc<Line>, mut asked: UnboundedReceiver<Answer>) {
             revision: 0,
             count_only: true,
         };
-        let answer = line.channel.unary::<RangeResponse>(RANGE, &question).await;
+        let mut answer = line.channel.unary::<RangeResponse>(RANGE, &question).await;
+        // A member that is alone cannot say, another one may: reading twice harms nobody.
+        let mut left = line.options.endpoints.len();
+        while left > 1 && matches!(&answer, Err(error) if error.is_of_endpoint()) {
+            left -= 1;
+            answer = line.channel.unary::<RangeResponse>(RANGE, &question).await;
+        }
         let revision = answer.map(|answer| u64::try_from(answer.header.unwrap_or_default().revision).unwrap_or(0));
         if let Ok(revision) = &revision {
             line.want(*revision);
@@ -509,7 +509,13 @@ fn gone() -> EngineError {
     EngineError::Other { detail: "what talks to etcd has ended".to_owned() }
 }
 
+/// etcd's `NOSPACE` alarm: until somebody compacts, defragments and disarms it, it takes no writes.
+const RESOURCE_EXHAUSTED: Code = Code(8);
+
 fn failed(error: &GrpcError) -> EngineError {
+    if let GrpcError::Status { code: RESOURCE_EXHAUSTED, message } = error {
+        return EngineError::Refused { detail: message.clone() };
+    }
     let detail = match error.source() {
         Some(source) => format!("etcd: {error}: {source}"),
         None => format!("etcd: {error}"),

@@ -468,6 +468,11 @@ fn store_error(error: &StoreError) -> ApiError {
         StoreError::Unavailable(why) if matches!(**why, EngineError::Full { .. }) => {
             ApiError::service_unavailable(format!("{error}: no space left on its disk"))
         }
+        // As upstream passes on what etcd says.
+        StoreError::Unavailable(why) if matches!(**why, EngineError::Refused { .. }) => {
+            tracing::error!(error = %why, "store refuses a write");
+            ApiError::internal(why)
+        }
         StoreError::Unavailable(_) | StoreError::Closed => {
             tracing::error!(error = %error, "store refuses a write");
             ApiError::service_unavailable(error.to_string())
