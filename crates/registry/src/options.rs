@@ -1,9 +1,10 @@
 //! Options of requests, as queries and DeleteOptions bodies carry them. Upstream: `metav1.ListOptions` and its siblings.
 
 use apimachinery::{
-    ApiError, ResourceVersion, Selector,
+    ApiError, Gvr, ResourceVersion, Selector,
     field::{Error, ErrorList, Path},
     fields::FieldSelector,
+    key::InvalidResourceVersion,
 };
 use serde_json::{Value, json};
 
@@ -234,7 +235,19 @@ impl ListOptions {
         }
     }
 
+    /// Of a list, or of a list that says `watch`.
     pub fn from_query(query: &Query) -> Result<Self, ApiError> {
+        Self::parse(query, &|error| ApiError::bad_request(format!("invalid resource version: {error}")))
+    }
+
+    /// Of a watch; `resource` is what a wrong version is told of.
+    pub fn of_watch(query: &Query, resource: &Gvr) -> Result<Self, ApiError> {
+        let options =
+            Self::parse(query, &|error| ApiError::invalid(&resource.group, &resource.resource, "", &error.into()))?;
+        Ok(Self { watch: true, ..options })
+    }
+
+    fn parse(query: &Query, wrong_version: &dyn Fn(Error) -> ApiError) -> Result<Self, ApiError> {
         let selector = |error: apimachinery::labels::SelectorError| ApiError::bad_request(error.to_string());
         let labels = match value(query, "labelSelector") {
             None | Some("") => Selector::everything(),
@@ -253,7 +266,9 @@ impl ListOptions {
         }
         let resource_version = match resource_version_text {
             "" => None,
-            text => Some(parse_resource_version(text)?),
+            text => Some(text.parse().map_err(|error: InvalidResourceVersion| {
+                wrong_version(Error::invalid(&Path::new("resourceVersion"), text, error.to_string()))
+            })?),
         };
         Ok(Self {
             labels,
@@ -335,7 +350,7 @@ impl ListOptions {
 
 /// A resource version from a query.
 pub fn parse_resource_version(text: &str) -> Result<ResourceVersion, ApiError> {
-    text.parse().map_err(|error: apimachinery::key::InvalidResourceVersion| {
+    text.parse().map_err(|error: InvalidResourceVersion| {
         let errors = Error::invalid(&Path::new("resourceVersion"), text, error.to_string()).into();
         ApiError::invalid("", "", "", &errors)
     })

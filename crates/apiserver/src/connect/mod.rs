@@ -73,6 +73,8 @@ async fn admit(server: &ApiServer, call: &Call, kind: &Kind, subresource: Subres
 /// exec, attach, portforward and log of a pod, served by its kubelet.
 async fn to_pod(server: &ApiServer, call: Call, what: &str) -> Result<Answer, ApiError> {
     let (namespace, name) = (&call.info.namespace, &call.info.name);
+    // What is asked for wrongly is so whether the pod is there or not.
+    let log_query = if what == "log" { log_query(&call)? } else { String::new() };
     let gvr = apimachinery::Gvr::new("", "v1", "pods");
     let pod: Pod =
         server.registry().reader().get("", "pods", namespace, name).ok_or_else(|| ApiError::not_found(&gvr, name))?;
@@ -86,12 +88,19 @@ async fn to_pod(server: &ApiServer, call: Call, what: &str) -> Result<Answer, Ap
         return Err(ApiError::bad_request(format!("pod {name} does not have a host assigned")));
     }
     let (path, query) = match what {
-        "log" => (format!("/containerLogs/{namespace}/{name}/{container}"), log_query(&call)?),
+        "log" => (format!("/containerLogs/{namespace}/{name}/{container}"), log_query),
         "portforward" => (format!("/portForward/{namespace}/{name}"), port_query(&call)),
         "exec" | "attach" => (format!("/{what}/{namespace}/{name}/{container}"), stream_query(&call, what)?),
         _ => return Err(ApiError::path_not_found()),
     };
-    let answer = to_node(server, call, &node, &path, &query).await?;
+    // A stream cannot be had otherwise. Upstream: `UpgradeRequired` of the proxy handler.
+    if what != "log" && !relay::is_upgrade(&call.parts.headers) {
+        return Err(ApiError::bad_request("Upgrade request required"));
+    }
+    let mut address = target::node_address(server, &node)?;
+    // What it shows of the logs may be anybody's, and the client says so. Upstream: `LogLocation`.
+    address.unverified = what == "log" && call.flag("insecureSkipTLSVerifyBackend");
+    let answer = reach(server, call, &address, &path, &query, &Redirects::Reject).await?;
     if what == "log" { explain(answer, pod.metadata.name.as_deref().unwrap_or_default()).await } else { Ok(answer) }
 }
 
@@ -129,11 +138,6 @@ async fn node_proxy(server: &ApiServer, call: Call) -> Result<Answer, ApiError> 
     let query = call.parts.uri.query().unwrap_or_default().to_owned();
     let path = if path.is_empty() { "/" } else { &path };
     reach(server, call, &address, path, &query, &redirects).await
-}
-
-async fn to_node(server: &ApiServer, call: Call, node: &str, path: &str, query: &str) -> Result<Answer, ApiError> {
-    let address = target::node_address(server, node)?;
-    reach(server, call, &address, path, query, &Redirects::Reject).await
 }
 
 async fn reach(
@@ -223,6 +227,9 @@ fn port_query(call: &Call) -> String {
     encode(&pairs)
 }
 
+/// What of a container's output may be asked for. Upstream: `supportedLogStreams`.
+const LOG_STREAMS: [&str; 3] = ["All", "Stderr", "Stdout"];
+
 /// Upstream: `validation.ValidatePodLogOptions`.
 fn log_query(call: &Call) -> Result<String, ApiError> {
     use apimachinery::field::{Error, ErrorList, Path};
@@ -240,8 +247,17 @@ fn log_query(call: &Call) -> Result<String, ApiError> {
         match text.parse::<i64>() {
             Ok(value) if value >= minimum => pairs.push((name, text.to_owned())),
             Ok(value) => errors.push(Error::invalid(&Path::new(name), value, message)),
-            Err(_) => return Err(ApiError::bad_request(format!("{name}: not a number: {text}"))),
+            Err(_) => {
+                let text = apimachinery::field::go_quote(text);
+                return Err(ApiError::bad_request(format!("strconv.ParseInt: parsing {text}: invalid syntax")));
+            }
         }
+    }
+    let since = call.param("sinceTime");
+    if !since.is_empty() && since.parse::<jiff::Timestamp>().is_err() {
+        let text = apimachinery::field::go_quote(since);
+        let why = format!("parsing time {text} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text} as \"2006\"");
+        return Err(ApiError::bad_request(why));
     }
     for name in ["sinceTime", "stream"] {
         let text = call.param(name);
@@ -250,7 +266,15 @@ fn log_query(call: &Call) -> Result<String, ApiError> {
         }
     }
     if !call.param("sinceTime").is_empty() && !call.param("sinceSeconds").is_empty() {
-        errors.push(Error::forbidden(&Path::root(), "at most one of `sinceTime` or `sinceSeconds` may be specified"));
+        errors.push(Error::forbidden(&Path::new(""), "at most one of `sinceTime` or `sinceSeconds` may be specified"));
+    }
+    let stream = call.param("stream");
+    if !stream.is_empty() && !LOG_STREAMS.contains(&stream) {
+        errors.push(Error::not_supported(&Path::new("stream"), stream, &LOG_STREAMS));
+    }
+    if !matches!(stream, "" | "All") && !call.param("tailLines").is_empty() {
+        errors
+            .push(Error::forbidden(&Path::new(""), "`tailLines` and specific `stream` are mutually exclusive for now"));
     }
     if !errors.is_empty() {
         return Err(ApiError::invalid("", "PodLogOptions", &call.info.name, &errors));

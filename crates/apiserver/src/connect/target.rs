@@ -61,7 +61,7 @@ pub(super) fn node_address(server: &ApiServer, name: &str) -> Result<NodeAddress
         .and_then(|endpoint| u16::try_from(endpoint.port).ok())
         .filter(|port| *port > 0)
         .unwrap_or(KUBELET_PORT);
-    Ok(NodeAddress { node: name.to_owned(), host, port })
+    Ok(NodeAddress { node: name.to_owned(), host, port, unverified: false })
 }
 
 /// `name`, `name:port`, `scheme:name:port`. Upstream: `utilnet.SplitSchemeNamePort`.

@@ -42,8 +42,7 @@ const ALONE: usize = 8 * 1024;
 
 pub(super) async fn watch(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     let output = read::output_of_watch(call, kind)?;
-    let mut options = ListOptions::from_query(&call.query)?;
-    options.watch = true;
+    let mut options = ListOptions::of_watch(&call.query, &kind.gvr)?;
     options.fields = super::with_name(call, options.fields.clone())?;
     let include = Include::parse(call.param("includeObject"))?;
     let selection = Selection::new(kind, options.labels.clone(), options.fields.clone())?;
@@ -71,7 +70,7 @@ pub(super) async fn watch(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> 
         finished: false,
     };
     if over_websocket {
-        return websocket::serve(server, call, body, output.media == Media::Json);
+        return websocket::serve(server, call, body, output.media);
     }
     let content_type = match output.media {
         Media::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",

@@ -14,9 +14,13 @@ use tokio_tungstenite::{
 
 use crate::{
     body::{Body, BoxError},
+    negotiate::Media,
     respond::Answer,
     server::{ApiServer, Call},
 };
+
+/// Bytes before a protobuf event in a stream, which say how long it is.
+const LENGTH: usize = 4;
 
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
     let has = |name: header::HeaderName, word: &str| {
@@ -29,7 +33,7 @@ pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// Switches protocols and sends the frames of `body` as messages.
-pub(super) fn serve<B>(server: &ApiServer, call: &Call, body: B, as_text: bool) -> Result<Answer, ApiError>
+pub(super) fn serve<B>(server: &ApiServer, call: &Call, body: B, media: Media) -> Result<Answer, ApiError>
 where
     B: http_body::Body<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
 {
@@ -43,7 +47,7 @@ where
         match upgrade.await {
             Ok(upgraded) => {
                 let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
-                pump(socket, body, as_text).await;
+                pump(socket, body, media).await;
             }
             Err(error) => tracing::debug!(%error, "upgrade failed"),
         }
@@ -57,7 +61,7 @@ where
     Ok(answer)
 }
 
-async fn pump<S, B>(mut socket: WebSocketStream<S>, mut body: B, as_text: bool)
+async fn pump<S, B>(mut socket: WebSocketStream<S>, mut body: B, media: Media)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin,
@@ -67,11 +71,14 @@ where
             frame = body.frame() => {
                 let Some(Ok(frame)) = frame else { break };
                 let Some(data) = frame.data_ref() else { continue };
-                let message = if as_text {
-                    let Ok(text) = std::str::from_utf8(data.strip_suffix(b"\n").unwrap_or(data)) else { break };
-                    Message::text(text)
-                } else {
-                    Message::binary(data.clone())
+                let message = match media {
+                    Media::Json | Media::Yaml => {
+                        let Ok(text) = std::str::from_utf8(data) else { break };
+                        Message::text(text)
+                    }
+                    // A message says its length itself.
+                    Media::Protobuf => Message::binary(data.slice(LENGTH.min(data.len())..)),
+                    Media::Cbor => Message::binary(data.clone()),
                 };
                 if socket.send(message).await.is_err() {
                     return;

@@ -197,7 +197,7 @@ fn encode(last: &Key, namespace: &str, version: i64) -> String {
 }
 
 fn invalid_token(why: &str) -> ApiError {
-    ApiError::bad_request(format!("continue key is not valid: {why}"))
+    ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
 }
 
 /// The last key of the page before, and the version it was read at.

@@ -129,8 +129,9 @@ async fn queries() {
         ("limit=x", 400, "strconv.ParseInt"),
         ("labelSelector=a%20b%20c", 400, "unable to parse requirement"),
         ("fieldSelector=spec.foo%3Dx", 400, "is not a known field selector"),
-        ("continue=abc", 400, "continue key is not valid"),
-        ("resourceVersion=abc", 422, "resourceVersion: Invalid value"),
+        ("continue=abc", 400, "invalid continue token: continue key is not valid"),
+        ("resourceVersion=abc", 400, "invalid resource version: resourceVersion: Invalid value"),
+        ("watch=1&resourceVersion=abc", 422, "configmaps \"\" is invalid: resourceVersion: Invalid value"),
         ("resourceVersionMatch=Exact", 422, "resourceVersionMatch is forbidden unless resourceVersion is provided"),
         ("resourceVersion=1&resourceVersionMatch=Foo", 422, "Unsupported value: \"Foo\""),
         (

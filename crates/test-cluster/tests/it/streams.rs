@@ -33,7 +33,8 @@ impl NodeDialer for EchoNode {
 }
 
 async fn answer(tasks: Supervisor, mut request: Request<Incoming>) -> Result<Response<Full<bytes::Bytes>>, Infallible> {
-    if request.headers().contains_key(header::UPGRADE) {
+    let wanted = request.headers().get(header::UPGRADE).map(|value| value.as_bytes().to_vec());
+    if wanted.as_ref().is_some_and(|protocol| protocol != b"tell") {
         let upgrade = hyper::upgrade::on(&mut request);
         tasks.spawn("echo", async move {
             let mut stream = TokioIo::new(upgrade.await.unwrap());
@@ -49,7 +50,9 @@ async fn answer(tasks: Supervisor, mut request: Request<Incoming>) -> Result<Res
     let secrets =
         request.headers().contains_key(header::AUTHORIZATION) || request.headers().contains_key("impersonate-user");
     let text = format!("{} {} secrets={secrets}", request.method(), request.uri());
-    Ok(Response::new(Full::from(text)))
+    // An upgrade can only be refused or taken.
+    let status = if wanted.is_some() { 400 } else { 200 };
+    Ok(Response::builder().status(status).body(Full::from(text)).unwrap())
 }
 
 async fn cluster() -> (TestCluster, Client) {
@@ -92,7 +95,10 @@ async fn requests_become_the_kubelets() {
         ("pods/one/attach?stdin=true&stdout=1", "GET /attach/default/one/a?input=1&output=1 secrets=false"),
         ("pods/one/portforward?ports=80,81", "GET /portForward/default/one?port=80&port=81 secrets=false"),
     ] {
-        let headers = [("authorization", "Bearer secret")];
+        let mut headers = vec![("authorization", "Bearer secret")];
+        if !path.contains("/log") {
+            headers.extend([("connection", "upgrade"), ("upgrade", "tell")]);
+        }
         let answer = client.send("GET", &format!("/api/v1/namespaces/default/{path}"), &headers, "").await;
         assert_eq!(String::from_utf8_lossy(&answer.body), expected, "{path}");
     }
@@ -109,6 +115,13 @@ async fn what_cannot_be_streamed_is_said() {
         ("pods/one/log?tailLines=-1", 422, "tailLines: Invalid value: -1: must be greater than or equal to 0"),
         ("pods/one/exec?command=ls", 400, "you must specify at least one of stdin, stdout, stderr"),
         ("pods/one/exec?stdout=1", 400, "you must specify a command"),
+        ("pods/one/exec?stdout=1&command=ls", 400, "Upgrade request required"),
+        ("pods/one/portforward", 400, "Upgrade request required"),
+        ("pods/none/log?limitBytes=0", 422, "limitBytes: Invalid value: 0: must be greater than 0"),
+        ("pods/one/log?tailLines=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax"),
+        ("pods/one/log?sinceTime=x", 400, "parsing time \"x\" as \"2006-01-02T15:04:05Z07:00\""),
+        ("pods/one/log?stream=Foo", 422, "stream: Unsupported value: \"Foo\""),
+        ("pods/one/log?stream=Stdout&tailLines=1", 422, "mutually exclusive for now"),
         ("pods/none/log", 404, "pods \"none\" not found"),
     ] {
         let answer = client.get(&format!("/api/v1/namespaces/default/{path}")).await;

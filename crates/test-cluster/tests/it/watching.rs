@@ -12,6 +12,7 @@ use kube::{
 use registry::UserInfo;
 use serde_json::{Value, json};
 use test_cluster::TestCluster;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::http::Client;
 
@@ -122,23 +123,30 @@ async fn shutting_down_ends_watches() {
 #[tokio::test]
 async fn a_websocket_carries_a_watch() {
     let cluster = TestCluster::start().await.unwrap();
-    let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let server = cluster.server().clone();
-    let peer = Peer::inside(UserInfo::new("admin", [UserInfo::MASTERS_GROUP]));
-    cluster.supervisor().spawn("connection", async move {
-        let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            let answer = server.handle(request, peer.clone());
-            async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    let first = async |accept: &str| {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let server = cluster.server().clone();
+        let peer = Peer::inside(UserInfo::new("admin", [UserInfo::MASTERS_GROUP]));
+        cluster.supervisor().spawn("connection", async move {
+            let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+                let answer = server.handle(request, peer.clone());
+                async move { Ok::<_, std::convert::Infallible>(answer.await) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(theirs), service);
+            connection.with_upgrades().await.unwrap();
         });
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(theirs), service);
-        connection.with_upgrades().await.unwrap();
-    });
-    let url = "ws://localhost/api/v1/namespaces?watch=1";
-    let (mut socket, _) = tokio_tungstenite::client_async(url, ours).await.unwrap();
-    let message = socket.next().await.unwrap().unwrap();
+        let mut request = "ws://localhost/api/v1/namespaces?watch=1".into_client_request().unwrap();
+        request.headers_mut().insert("accept", accept.parse().unwrap());
+        let (mut socket, _) = tokio_tungstenite::client_async(request, ours).await.unwrap();
+        socket.next().await.unwrap().unwrap()
+    };
+    let message = first("application/json").await;
     let event: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
     assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("default")));
+    // A message needs no length of its own in front, as upstream sends it.
+    let message = first("application/vnd.kubernetes.protobuf;stream=watch").await;
+    assert!(message.is_binary() && message.into_data().starts_with(b"\n\x05ADDED\x12"));
 }
 
 #[tokio::test]
