@@ -51,7 +51,11 @@ pub async fn default_range(registry: &Registry, ranges: &[IpNet]) -> Result<(), 
                 "metadata": {"name": DEFAULT}, "spec": {"cidrs": cidrs},
             });
             let cx = context(registry, Verb::Create, "");
-            registry.create(&kind, &cx, &Bytes::from(object.to_string()), &WriteOptions::default()).await?;
+            match registry.create(&kind, &cx, &Bytes::from(object.to_string()), &WriteOptions::default()).await {
+                // Another server of the cluster was faster.
+                Err(error) if error.is("AlreadyExists") => {}
+                other => drop(other?),
+            }
         }
         Some(known) if known == cidrs => {}
         Some(known) if known.len() == 1 && cidrs.len() == 2 && known[0] == cidrs[0] => {

@@ -55,7 +55,8 @@ static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     Arc::new(roots)
 });
 
-pub(crate) fn client_config(
+/// Settings of TLS for a connection that is made by other means than a [`crate::Client`].
+pub fn client_config(
     trust: &Trust,
     identity: Option<Arc<dyn ResolvesClientCert>>,
     protocols: Protocols,

@@ -28,6 +28,8 @@ struct Arguments {
 enum Command {
     /// Run a cluster on this machine: control plane and node in one process
     Server(Box<server::Arguments>),
+    /// Serve the API alone, over an etcd that other API servers may share; flags as kube-apiserver's
+    Apiserver(Box<server::api_server::Arguments>),
     /// Manage the images of the node
     Image(image::Arguments),
     /// Remove all traces of a cluster
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     };
     let outcome = match Arguments::parse_from(arguments).command {
         Command::Server(arguments) => server::main(*arguments),
+        Command::Apiserver(arguments) => server::api_server::main(*arguments),
         Command::Image(arguments) => image::main(arguments),
         Command::Reset(arguments) => reset::main(&arguments),
         Command::Demo(arguments) => demo::main(arguments),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use apiserver::{ApiServer, bootstrap, identity::Identity};
+use apiserver::{ApiServer, ServerOptions, bootstrap, identity::Identity};
 use auth::{EscalationCheck, NodeAuthorizer, Rbac};
 use informer::{Caches, Elector, ElectorConfig};
 use outbound::Outbound;
@@ -19,7 +19,7 @@ use supervisor::Supervisor;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use super::{Settings, access, aggregation, operations, storage};
+use super::{Role, Settings, access, aggregation, kubelets::Dialer, operations, storage};
 
 /// How often certificates are looked at; they are renewed long before they end.
 const RENEWAL: Duration = Duration::from_secs(12 * 3600);
@@ -35,7 +35,7 @@ pub(crate) struct ControlPlane {
     /// Caches for everybody who may read everything; one copy of each object in the process.
     pub(crate) caches: Caches,
     /// Told once the node's own server can be asked inside the process.
-    pub(crate) dialer: Arc<super::node::Dialer>,
+    pub(crate) dialer: Arc<Dialer>,
     store: Store,
     identity: Identity,
     address: SocketAddr,
@@ -51,10 +51,9 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
 
     let storage::Storage { store, at_rest } = {
         let event_ttl = settings.arguments.operations.event_ttl;
-        storage::open(&settings.arguments.storage, event_ttl, layout, supervisor).await?
+        storage::open(&settings.arguments.storage, event_ttl, layout, settings.role, supervisor).await?
     };
-    let resources =
-        apiserver::kinds::all(&resources::Options { service_ranges: vec![settings.arguments.service_cidr] });
+    let resources = apiserver::kinds::all(&resources::Options { service_ranges: settings.service_ranges.clone() });
     let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
     let authorizer = access::authorization(&settings.arguments.access, &rbac, &nodes, supervisor)?;
     let escalation = Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone()));
@@ -66,7 +65,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let (policies, rules) = admission::policy::plugins(&store, &asked);
     let images = super::admission::image_policy(&configuration, &settings.arguments.enable_admission_plugins)?;
     let plugins = admission::plugins(&admission::Options {
-        cluster_ranges: vec![settings.arguments.cluster_cidr, settings.arguments.service_cidr],
+        cluster_ranges: cluster_ranges(settings),
         enable: settings.arguments.enable_admission_plugins.clone(),
         disable: settings.arguments.disable_admission_plugins.clone(),
         configuration,
@@ -80,24 +79,28 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
 
     let authentication =
         access::authentication(&settings.arguments.access, &layout.pki(), &authority, &registry, supervisor)?;
-    let dialer = Arc::new(super::node::Dialer::default());
+    let dialer = Arc::new(Dialer::new(&settings.arguments.kubelets, layout, &authority)?);
     let builder = ApiServer::builder(registry.clone(), authentication.authenticators.clone(), authorizer, supervisor);
     let documents = authentication.documents().into_iter();
     let mut builder = documents.fold(builder, |builder, (path, document)| builder.path(path, document));
     if at_rest.has_plugins() {
         builder = builder.health_check(Arc::new(storage::KmsProviders(at_rest)));
     }
+    let options = ServerOptions {
+        external_address: SocketAddr::new(settings.node_ip, settings.arguments.secure_port).to_string(),
+        ..settings.arguments.operations.options(operations::shown(&std::env::args().collect::<Vec<_>>()))
+    };
     let server = builder
         .token_issuer(authentication.tokens.clone())
         .node_dialer(dialer.clone())
         .aggregation(aggregation::aggregation(settings, &outbound, supervisor)?)
-        .options(settings.arguments.operations.options(operations::shown(&std::env::args().collect::<Vec<_>>())))
+        .options(options)
         .build()?;
 
     bootstrap::namespaces(&registry).await?;
     bootstrap::component_statuses(&registry).await?;
     apiserver::flow_control::ensure(&registry).await?;
-    apiserver::service_addresses::default_range(&registry, &[settings.arguments.service_cidr]).await?;
+    apiserver::service_addresses::default_range(&registry, &settings.service_ranges).await?;
     // What was served before is served again before anybody is told that the server is ready.
     customresources::start(&registry, Arc::new(outbound), supervisor).await?;
     auth::bootstrap::ensure(&registry, auth::bootstrap::policy()).await?;
@@ -108,8 +111,13 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
         address: settings.node_ip,
         port: settings.arguments.secure_port,
     };
-    bootstrap::kubernetes_service(&registry, &endpoint).await?;
-    bootstrap::keep_kubernetes_service(&registry, endpoint, supervisor);
+    if settings.role != (Role::ApiServer { keeps_endpoints: false }) {
+        if let Err(error) = bootstrap::kubernetes_service(&registry, &endpoint).await {
+            // An address that endpoints may not have, for one: everything else works.
+            tracing::error!(%error, "the kubernetes Service could not be made to lead here");
+        }
+        bootstrap::keep_kubernetes_service(&registry, endpoint, supervisor);
+    }
     apiserver::flow_control::keep(&registry, supervisor);
     apiserver::service_addresses::keep(&registry, supervisor);
     aggregation::start(&server, settings, &authority, supervisor).await?;
@@ -149,9 +157,19 @@ fn component(name: &str) -> UserInfo {
     UserInfo::new(name, [UserInfo::AUTHENTICATED_GROUP])
 }
 
+/// What endpoints may not be of outside of the cluster. Of an API server alone nobody has said what pods have.
+fn cluster_ranges(settings: &Settings) -> Vec<ipnet::IpNet> {
+    let pods = (settings.role == Role::Server).then_some(settings.arguments.cluster_cidr);
+    pods.into_iter().chain(settings.service_ranges.iter().copied()).collect()
+}
+
 /// The address of the API's own Service: the first of the range.
 fn first_address(settings: &Settings) -> anyhow::Result<IpAddr> {
-    settings.arguments.service_cidr.hosts().next().context("the range of Services has no address")
+    settings
+        .service_ranges
+        .first()
+        .and_then(|range| range.hosts().next())
+        .context("the range of Services has no address")
 }
 
 fn serving_certificate(settings: &Settings) -> anyhow::Result<CertificateSpec> {

@@ -7,7 +7,9 @@ mod access;
 mod address;
 mod admission;
 mod aggregation;
+pub(crate) mod api_server;
 mod control_plane;
+mod kubelets;
 pub(crate) mod lock;
 pub(crate) mod names;
 mod node;
@@ -80,6 +82,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     aggregation: aggregation::AggregationFlags,
     #[command(flatten)]
+    kubelets: kubelets::KubeletFlags,
+    #[command(flatten)]
     storage: storage::StorageArguments,
     #[command(flatten)]
     operations: OperationFlags,
@@ -91,14 +95,26 @@ pub(crate) struct Settings {
     pub(crate) layout: Layout,
     pub(crate) node_name: String,
     pub(crate) node_ip: IpAddr,
+    /// The ranges of Services' addresses, the first one for those that do not say.
+    pub(crate) service_ranges: Vec<IpNet>,
+    pub(crate) role: Role,
+}
+
+/// What of a cluster this process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// API, controllers, scheduler and perhaps a node.
+    Server,
+    /// The API alone.
+    ApiServer {
+        /// Whether it says in the endpoints of the `kubernetes` Service where it is.
+        keeps_endpoints: bool,
+    },
 }
 
 pub(crate) fn main(arguments: Arguments) -> anyhow::Result<()> {
     logging::start(arguments.operations.logging_format.as_deref());
     let layout = Layout::new(&arguments.data_dir)?;
-    layout.check_ownership()?;
-    layout.create()?;
-    let _lock = lock::take(&layout.lock())?;
     let node_name = match &arguments.node_name {
         Some(name) => name.clone(),
         None => address::hostname()?,
@@ -110,7 +126,16 @@ pub(crate) fn main(arguments: Arguments) -> anyhow::Result<()> {
         wrong.join("; ")
     );
     let node_ip = arguments.node_ip.unwrap_or_else(address::primary);
-    let settings = Settings { arguments, layout, node_name, node_ip };
+    let (service_ranges, role) = (vec![arguments.service_cidr], Role::Server);
+    serve(Settings { arguments, layout, node_name, node_ip, service_ranges, role })
+}
+
+/// Takes the directory for itself and runs.
+fn serve(settings: Settings) -> anyhow::Result<()> {
+    let layout = &settings.layout;
+    layout.check_ownership()?;
+    layout.create()?;
+    let _lock = lock::take(&layout.lock())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let outcome = runtime.block_on(run(settings));
     // What is still blocked in a system call is not waited for: everything acknowledged is on disk.
@@ -125,12 +150,16 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let started = async {
         let control_plane = control_plane::start(&settings, &supervisor).await?;
-        control_plane.start_agents(&settings, &supervisor);
+        if settings.role == Role::Server {
+            control_plane.start_agents(&settings, &supervisor);
+        }
         let node = match settings.arguments.disable_agent {
             true => None,
             false => Some(node::start(&settings, &control_plane, &supervisor).await?),
         };
-        control_plane.write_kubeconfigs(&settings)?;
+        if settings.role == Role::Server {
+            control_plane.write_kubeconfigs(&settings)?;
+        }
         notify::send("READY=1");
         info!(data_dir = %settings.layout.root().display(), "cluster is ready");
         anyhow::Ok((control_plane, node))

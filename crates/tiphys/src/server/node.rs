@@ -1,20 +1,12 @@
 //! The node: images, pod network, container runtime, kubelet and Service rules.
 
-use std::{
-    io,
-    net::IpAddr,
-    sync::{Arc, OnceLock},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use anyhow::Context as _;
 use api::{
     core::v1::{Node, Service},
     discovery::v1::EndpointSlice,
 };
-use apiserver::{NodeAddress, NodeDialer, NodeStream};
-use futures::future::{BoxFuture, FutureExt as _};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use kubelet::{ApiAuthorizer, Kubelet, Parts};
 use network::BridgeNetwork;
@@ -30,40 +22,10 @@ use crate::{admin, image};
 
 /// Prefix length of one node's part of the pods' range.
 const NODE_PREFIX: u8 = 24;
-/// Room for bytes on their way between the API server and the kubelet of the same process.
-const PIPE: usize = 64 * 1024;
 
 /// A running node. Its tasks end with the supervisor; its containers and rules stay.
 pub(crate) struct RunningNode {
     _proxy: Proxy,
-}
-
-/// Connects the API server with the kubelet of the same process, without TLS; it has authorised the caller itself.
-#[derive(Default)]
-pub(crate) struct Dialer(OnceLock<(Kubelet, Supervisor)>);
-
-impl NodeDialer for Dialer {
-    fn dial<'a>(&'a self, _address: &'a NodeAddress) -> BoxFuture<'a, io::Result<Box<dyn NodeStream>>> {
-        async move {
-            let Some((kubelet, supervisor)) = self.0.get().cloned() else {
-                return Err(io::Error::new(io::ErrorKind::NotConnected, "the node of this process is not started"));
-            };
-            let (ours, theirs) = tokio::io::duplex(PIPE);
-            supervisor.spawn("kubelet call", async move {
-                let service = service_fn(move |request| {
-                    let kubelet = kubelet.clone();
-                    async move { Ok::<_, std::convert::Infallible>(kubelet.handle(request).await) }
-                });
-                let connection =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(theirs), service);
-                if let Err(error) = connection.with_upgrades().await {
-                    tracing::debug!(%error, "call to the kubelet ended early");
-                }
-            });
-            Ok(Box::new(ours) as Box<dyn NodeStream>)
-        }
-        .boxed()
-    }
 }
 
 pub(super) async fn start(
@@ -114,8 +76,7 @@ pub(super) async fn start(
     .await
     .context("start the kubelet")?;
     serve_kubelet(settings, control_plane, &kubelet).await?;
-    // It is set once, here.
-    let _ = control_plane.dialer.0.set((kubelet, supervisor.clone()));
+    control_plane.dialer.serve(&settings.node_name, kubelet, supervisor);
     ready(settings, control_plane).await;
     proxy.synced().await;
     Ok(RunningNode { _proxy: proxy })

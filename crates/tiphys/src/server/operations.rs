@@ -120,6 +120,7 @@ impl OperationFlags {
             shutdown_grace: self.shutdown_watch_termination_grace_period,
             max_streams: self.http2_max_streams_per_connection,
             profiling: self.profiling,
+            external_address: String::new(),
             flags: shown,
             tracing_config: self.tracing_config_file.clone(),
             audit: AuditOptions {
@@ -151,7 +152,7 @@ impl OperationFlags {
 
 /// Puts the flags of the file that `--config` names in front of those of the command line, which so count more.
 pub(crate) fn with_config_file(arguments: Vec<String>) -> anyhow::Result<Vec<String>> {
-    let Some(server) = arguments.iter().position(|argument| argument == "server") else { return Ok(arguments) };
+    let Some(server) = arguments.iter().position(|argument| is_role(argument)) else { return Ok(arguments) };
     let named = arguments.iter().enumerate().find_map(|(index, argument)| match argument.strip_prefix("--config") {
         Some("") => arguments.get(index + 1).cloned(),
         Some(rest) => rest.strip_prefix('=').map(str::to_owned),
@@ -200,12 +201,24 @@ fn flags(text: &str) -> anyhow::Result<Vec<String>> {
 }
 
 /// Flags that are on where nothing is said.
-const VALUED: [&str; 2] = ["enable-priority-and-fairness", "profiling"];
+const VALUED: [&str; 6] = [
+    "allow-privileged",
+    "anonymous-auth",
+    "enable-bootstrap-token-auth",
+    "enable-priority-and-fairness",
+    "profiling",
+    "service-account-extend-token-expiration",
+];
+
+/// Subcommands that take these flags.
+fn is_role(argument: &str) -> bool {
+    matches!(argument, "server" | "apiserver")
+}
 
 /// The flags of a command line, for `/flagz`. Secrets are never given as flags, only files that hold them.
 pub(crate) fn shown(arguments: &[String]) -> Vec<(String, String)> {
     let mut flags = Vec::new();
-    let mut rest = arguments.iter().skip_while(|argument| *argument != "server").skip(1).peekable();
+    let mut rest = arguments.iter().skip_while(|argument| !is_role(argument)).skip(1).peekable();
     while let Some(argument) = rest.next() {
         let Some(name) = argument.strip_prefix("--") else { continue };
         match name.split_once('=') {

@@ -6,6 +6,7 @@
     reason = "a test tells its figures, and a failing one the server's log"
 )]
 
+mod api_servers;
 mod cluster;
 mod disk_full;
 mod faults;

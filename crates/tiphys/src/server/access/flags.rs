@@ -47,13 +47,13 @@ pub(crate) struct AccessFlags {
 
     /// Further keys whose service account tokens are good, public or private, PEM
     #[arg(long = "service-account-key-file")]
-    pub(super) service_account_key_files: Vec<PathBuf>,
+    pub(crate) service_account_key_files: Vec<PathBuf>,
     /// Key that signs service account tokens, PEM; one is made if not given
     #[arg(long)]
-    pub(super) service_account_signing_key_file: Option<PathBuf>,
+    pub(crate) service_account_signing_key_file: Option<PathBuf>,
     /// Who service account tokens say has made them; the first in new ones, all are accepted
     #[arg(long = "service-account-issuer")]
-    pub(super) service_account_issuers: Vec<String>,
+    pub(crate) service_account_issuers: Vec<String>,
     /// Where the discovery document says the keys of tokens are
     #[arg(long)]
     pub(super) service_account_jwks_uri: Option<String>,

@@ -2,21 +2,26 @@
 
 mod forms;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use encryption::{AtRest, Configuration};
 use engine::{
-    Layout,
+    Layout, Template,
     etcd::{EtcdFactory, EtcdOptions},
     log::LogFactory,
 };
 use grpc::Endpoint;
-use store::{Store, StoreOptions};
+use store::{Expect, Key, Store, StoreError, StoreOptions, Txn};
 use supervisor::Supervisor;
 use tracing::info;
 
+use super::Role;
 use crate::layout;
 
 #[derive(Args, Clone, Debug)]
@@ -78,16 +83,23 @@ pub(crate) async fn open(
     arguments: &StorageArguments,
     event_ttl: Duration,
     layout: &layout::Layout,
+    role: Role,
     supervisor: &Supervisor,
 ) -> anyhow::Result<Storage> {
-    let (given, own) = (arguments.encryption_provider_config.clone(), layout.encryption());
+    let given = arguments.encryption_provider_config.clone();
+    // A server that may share nothing but etcd with others cannot make a key for itself.
+    let own = (given.is_none() && role == Role::Server).then(|| layout.encryption());
+    if given.is_none() && own.is_none() {
+        tracing::warn!("Secrets are kept in etcd as they are: no --encryption-provider-config says otherwise");
+    }
     let keys = Arc::new(Layout::new(&arguments.etcd_prefix, builtin_resources()));
     let path = layout.store();
     let etcd = arguments.etcd(&keys)?;
     let opened = tokio::task::spawn_blocking(move || {
-        let configuration = match &given {
-            Some(path) => Configuration::read(path)?,
-            None => encryption::own_configuration(&own)?,
+        let configuration = match (&given, &own) {
+            (Some(path), _) => Configuration::read(path)?,
+            (None, Some(own)) => encryption::own_configuration(own)?,
+            (None, None) => Configuration::parse(PLAIN)?,
         };
         let at_rest = Arc::new(AtRest::new(&configuration, keys, Some(Arc::new(forms::Upstream)))?);
         let options = StoreOptions {
@@ -103,9 +115,12 @@ pub(crate) async fn open(
             Some(etcd) => Store::open(EtcdFactory::new(etcd), options).context("open the store in etcd")?,
             None => Store::open(LogFactory::new(path), options).context("open the store")?,
         };
-        anyhow::Ok(Storage { store, at_rest })
+        anyhow::Ok((Storage { store, at_rest }, own))
     });
-    let storage = opened.await.context("open the store")??;
+    let (storage, own) = opened.await.context("open the store")??;
+    if let Some(own) = own.filter(|_| storage.store.is_shared()) {
+        same_key(&storage.store, &own).await?;
+    }
     watch(&storage.store, supervisor);
     rewrite(&storage.store, supervisor);
     if let Some(path) = arguments.encryption_provider_config.clone()
@@ -118,6 +133,11 @@ pub(crate) async fn open(
 }
 
 impl StorageArguments {
+    /// Whether it is said where the cluster is kept.
+    pub(crate) fn says_where(&self) -> bool {
+        !self.etcd_servers.is_empty() || self.storage_backend == Some(Backend::Embedded)
+    }
+
     pub(crate) fn prefix(&self) -> &str {
         &self.etcd_prefix
     }
@@ -149,6 +169,41 @@ impl StorageArguments {
         let compaction = Some(self.etcd_compaction_interval).filter(|interval| !interval.is_zero());
         Ok(Some(EtcdOptions { endpoints, tls, layout: Arc::clone(layout), compaction }))
     }
+}
+
+/// Nothing is encrypted, as upstream has it where no configuration is given.
+const PLAIN: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n\
+                     - {resources: [secrets], providers: [{identity: {}}]}\n";
+
+/// Under which the servers of a cluster say what key they have made for themselves: its digest.
+const KEYS: &str = "tiphyskeys";
+
+/// Servers that have each made a key of their own could not read what the others write: the first one says which key
+/// is the cluster's, the others refuse to begin.
+async fn same_key(store: &Store, own: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read(own).with_context(|| format!("read {}", own.display()))?;
+    let digest = ring::digest::digest(&ring::digest::SHA256, &text);
+    let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = Key::new("", "own").context("the name of the key's digest")?;
+    let keys = store.resource(KEYS);
+    let record = serde_json::json!({
+        "apiVersion": "v1", "kind": "Digest", "metadata": {"name": "own"}, "sha256": digest,
+    });
+    let value = Template::from_json(&record.to_string().into()).context("the digest of the key")?;
+    match store.commit(Txn::new().put(&keys, key.clone(), Expect::Absent, value)).await {
+        Ok(_) => return Ok(()),
+        Err(StoreError::Conflict { .. }) => {}
+        Err(error) => return Err(error).context("write the digest of the key"),
+    }
+    let entry = keys.snapshot().get(&key).context("read the digest of the key")?;
+    let known: serde_json::Value = serde_json::from_slice(entry.bytes())?;
+    anyhow::ensure!(
+        known["sha256"] == digest,
+        "another server of this cluster encrypts Secrets with another key than {}. Copy its file here, or give all \
+         servers the same --encryption-provider-config",
+        own.display()
+    );
+    Ok(())
 }
 
 /// Whether the KMS plugins are well. Upstream: `/healthz/kms-providers`.
