@@ -24,4 +24,4 @@ pub use error::{CallError, go_duration};
 pub use kubeconfig::{Cluster, Kubeconfig, KubeconfigError};
 pub use manager::{Outbound, Settings};
 pub use resolve::{AddressRule, Place, ResolveError, ResolveService, is_proxyable};
-pub use tls::{Protocols, Trust, client_config};
+pub use tls::{Protocols, Trust, client_config, words as go_words};

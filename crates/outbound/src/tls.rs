@@ -189,8 +189,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// A failed handshake as Go's `crypto/tls` and `crypto/x509` put it.
-pub(crate) fn words(error: &std::io::Error) -> String {
+/// A failed connection or handshake as Go's `net`, `crypto/tls` and `crypto/x509` put it.
+pub fn words(error: &std::io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let Some(error) = inner else { return io_words(error) };
     let certificate = |why: &str| format!("tls: failed to verify certificate: x509: {why}");

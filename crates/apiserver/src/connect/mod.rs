@@ -152,10 +152,12 @@ async fn reach(
         return Err(ApiError::service_unavailable("this API server does not reach nodes"));
     };
     let authority = std::net::SocketAddr::new(address.host, address.port).to_string();
-    let stream = dialer
-        .dial(address)
-        .await
-        .map_err(|error| ApiError::internal(format!("error dialing backend: dial tcp {authority}: {error}")))?;
+    let stream = dialer.dial(address).await.map_err(|error| {
+        let words = outbound::go_words(&error);
+        // Go says where it could not connect, and not where it did not like what it found.
+        let place = if words.starts_with("tls: ") { String::new() } else { format!("dial tcp {authority}: ") };
+        ApiError::internal(format!("error dialing backend: {place}{words}"))
+    })?;
     forward::forward(server, call, stream, &authority, path, query, redirects).await
 }
 

@@ -229,7 +229,7 @@ impl Framer {
 
     fn bookmark(&mut self, revision: u64, initial_end: bool) -> Result<Bytes, ApiError> {
         let info = self.kind.info();
-        let mut metadata = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
+        let mut metadata = json!({ "resourceVersion": revision.to_string() });
         if initial_end {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }

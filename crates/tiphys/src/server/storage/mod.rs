@@ -179,31 +179,51 @@ const PLAIN: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionCon
 const KEYS: &str = "tiphyskeys";
 
 /// Servers that have each made a key of their own could not read what the others write: the first one says which key
-/// is the cluster's, the others refuse to begin.
+/// is the cluster's, and others refuse to begin that do not have it. One that has it and writes with a newer one, which
+/// an administrator has put before it, says so from then on.
 async fn same_key(store: &Store, own: &Path) -> anyhow::Result<()> {
-    let text = std::fs::read(own).with_context(|| format!("read {}", own.display()))?;
-    let digest = ring::digest::digest(&ring::digest::SHA256, &text);
-    let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = std::fs::read_to_string(own).with_context(|| format!("read {}", own.display()))?;
+    let digests = digests(&text);
+    let first = digests.first().with_context(|| format!("{} names no key", own.display()))?;
     let key = Key::new("", "own").context("the name of the key's digest")?;
     let keys = store.resource(KEYS);
     let record = serde_json::json!({
-        "apiVersion": "v1", "kind": "Digest", "metadata": {"name": "own"}, "sha256": digest,
+        "apiVersion": "v1", "kind": "Digest", "metadata": {"name": "own"}, "sha256": first,
     });
     let value = Template::from_json(&record.to_string().into()).context("the digest of the key")?;
-    match store.commit(Txn::new().put(&keys, key.clone(), Expect::Absent, value)).await {
-        Ok(_) => return Ok(()),
-        Err(StoreError::Conflict { .. }) => {}
-        Err(error) => return Err(error).context("write the digest of the key"),
+    let known = keys.snapshot().get(&key);
+    let expect = match &known {
+        None => Expect::Absent,
+        Some(entry) => {
+            let known: serde_json::Value = serde_json::from_slice(entry.bytes())?;
+            anyhow::ensure!(
+                digests.iter().any(|digest| known["sha256"] == *digest),
+                "another server of this cluster encrypts Secrets with another key than {}. Copy its file here, or give \
+                 all servers the same --encryption-provider-config",
+                own.display()
+            );
+            if known["sha256"] == *first {
+                return Ok(());
+            }
+            Expect::Revision(entry.mod_revision())
+        }
+    };
+    match store.commit(Txn::new().put(&keys, key, expect, value)).await {
+        Ok(_) => Ok(()),
+        // Another server began at the same moment: what it has said is looked at.
+        Err(StoreError::Conflict { .. }) => Box::pin(same_key(store, own)).await,
+        Err(error) => Err(error).context("write the digest of the key"),
     }
-    let entry = keys.snapshot().get(&key).context("read the digest of the key")?;
-    let known: serde_json::Value = serde_json::from_slice(entry.bytes())?;
-    anyhow::ensure!(
-        known["sha256"] == digest,
-        "another server of this cluster encrypts Secrets with another key than {}. Copy its file here, or give all \
-         servers the same --encryption-provider-config",
-        own.display()
-    );
-    Ok(())
+}
+
+/// Of each key in a configuration, the one that is written with first.
+fn digests(configuration: &str) -> Vec<String> {
+    let secrets = configuration.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("secret:"));
+    let digest = |secret: &str| {
+        let digest = ring::digest::digest(&ring::digest::SHA256, secret.trim().as_bytes());
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    secrets.map(digest).collect()
 }
 
 /// Whether the KMS plugins are well. Upstream: `/healthz/kms-providers`.
@@ -260,4 +280,18 @@ fn rewrite(store: &Store, supervisor: &Supervisor) {
             ),
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_was_put_before_another_is_the_first() {
+        let old = digests("keys:\n- name: key1\n  secret: b2xk\n");
+        let both = digests("keys:\n- {x: y}\n- name: key2\n  secret: bmV3\n- secret: b2xk\n  name: key1\n");
+        assert_eq!((old.len(), both.len()), (1, 2));
+        assert_eq!(both[1], old[0]);
+        assert_ne!(both[0], old[0]);
+    }
 }
