@@ -1,8 +1,11 @@
 //! Formats of strings. Upstream: `kube-openapi/pkg/validation/strfmt` and `apiserver/validation/formats.go`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::LazyLock,
+};
 
-use base64::Engine as _;
+use super::pattern::Pattern;
 
 /// A format that strings are checked against. Others are ignored, as upstream ignores them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,15 +81,14 @@ impl Format {
     }
 
     pub fn is_match(self, text: &str) -> bool {
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match self {
             Self::Password => true,
             Self::BsonObjectId => text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit()),
             Self::Uri => is_uri(text),
             Self::Email => is_email(text),
             Self::Hostname => is_hostname(text),
-            Self::Ipv4 => text.parse::<Ipv4Addr>().is_ok(),
-            Self::Ipv6 => text.parse::<Ipv6Addr>().is_ok(),
+            Self::Ipv4 => text.contains('.') && parse_address(text).is_some(),
+            Self::Ipv6 => text.contains(':') && text.parse::<Ipv6Addr>().is_ok(),
             Self::Cidr => is_cidr(text),
             Self::Mac => is_mac(text),
             Self::Uuid(version) => is_uuid(text, version),
@@ -95,22 +97,19 @@ impl Format {
             Self::Isbn13 => is_isbn13(text),
             Self::CreditCard => is_credit_card(text),
             Self::Ssn => {
-                let parts: Vec<&str> = text.split(['-', ' ']).collect();
-                match parts.as_slice() {
-                    [whole] => digits(whole) && whole.len() == 9,
-                    [first, rest] => {
-                        digits(first) && digits(rest) && matches!((first.len(), rest.len()), (3, 6) | (5, 4))
-                    }
-                    [a, b, c] => digits(a) && digits(b) && digits(c) && (a.len(), b.len(), c.len()) == (3, 2, 4),
-                    _ => false,
-                }
+                let bytes = text.as_bytes();
+                bytes.len() == 11
+                    && bytes.iter().enumerate().all(|(at, byte)| match at {
+                        3 | 6 => matches!(byte, b'-' | b' '),
+                        _ => byte.is_ascii_digit(),
+                    })
             }
             Self::HexColor => {
                 let text = text.strip_prefix('#').unwrap_or(text);
                 matches!(text.len(), 3 | 6) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
             }
             Self::RgbColor => is_rgb(text),
-            Self::Byte => base64::engine::general_purpose::STANDARD.decode(text).is_ok(),
+            Self::Byte => is_base64(text),
             Self::Date => is_date(text),
             Self::Duration => is_duration(text),
             Self::DateTime => is_date_time(text),
@@ -132,23 +131,65 @@ fn is_label(text: &str) -> bool {
     text.len() <= 63 && is_long_part(text)
 }
 
-/// Go's `url.ParseRequestURI`: absolute, or a path.
+/// Go's `url.ParseRequestURI`: a scheme with anything, or an absolute path.
 fn is_uri(text: &str) -> bool {
-    if text.bytes().any(|byte| byte < 0x20 || byte == 0x7f || byte == b' ') {
+    if text.is_empty() || text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
         return false;
     }
-    let percent_is_good = |text: &str| {
-        text.match_indices('%')
-            .all(|(at, _)| text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)))
-    };
-    if text.starts_with('/') {
-        return percent_is_good(text);
+    if text == "*" {
+        return true;
     }
-    let Some((scheme, rest)) = text.split_once(':') else { return false };
-    let mut bytes = scheme.bytes();
-    let named = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
-    named && !rest.is_empty() && percent_is_good(rest)
+    let mut after_scheme = text;
+    let mut has_scheme = false;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' => continue,
+            b'0'..=b'9' | b'+' | b'-' | b'.' if at > 0 => continue,
+            b':' if at == 0 => return false,
+            b':' => (has_scheme, after_scheme) = (true, &text[at + 1..]),
+            _ => {}
+        }
+        break;
+    }
+    let rest = after_scheme.split('?').next().unwrap_or_default();
+    if !rest.starts_with('/') {
+        return has_scheme;
+    }
+    let (authority, path) = match rest.strip_prefix("//").filter(|_| has_scheme) {
+        Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        None => ("", rest),
+    };
+    is_authority(authority) && escapes_are_good(path)
+}
+
+fn escapes_are_good(text: &str) -> bool {
+    let hex = |at: usize| text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    text.match_indices('%').all(|(at, _)| hex(at))
+}
+
+/// `user:password@host:port`, each part of which may be missing.
+fn is_authority(text: &str) -> bool {
+    let (user, host) = text.rsplit_once('@').unwrap_or(("", text));
+    let in_user = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte);
+    if !user.bytes().all(in_user) || !escapes_are_good(user) {
+        return false;
+    }
+    let (name, port) = if host.starts_with('[') {
+        match host.rfind(']') {
+            Some(end) => host.split_at(end + 1),
+            None => return false,
+        }
+    } else {
+        host.split_at(host.rfind(':').unwrap_or(host.len()))
+    };
+    let port_is_good =
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let in_host = |byte: u8| byte >= 0x80 || byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"%".contains(&byte);
+    // Bytes of ASCII are not escaped in hosts, but for the sign itself.
+    let escapes = name
+        .match_indices('%')
+        .all(|(at, _)| name.get(at + 1..at + 3).is_some_and(|hex| hex == "25" || hex.as_bytes()[0] >= b'8'));
+    port_is_good && name.bytes().all(in_host) && escapes_are_good(name) && escapes
 }
 
 /// The common part of what Go's `mail.ParseAddress` takes: `name <local@domain>` or `local@domain`.
@@ -169,31 +210,73 @@ fn is_email(text: &str) -> bool {
     (dotted(local) || quoted) && (dotted(domain) || literal)
 }
 
-/// RFC 1034, with letters of other scripts allowed as upstream's pattern allows them.
+/// A label, or labels and a top-level domain of letters; symbols count as letters. Upstream: `HostnamePattern`.
 fn is_hostname(text: &str) -> bool {
-    let text = text.strip_suffix('.').unwrap_or(text);
-    !text.is_empty()
-        && text.len() <= 255
-        && text.split('.').all(|part| {
-            !part.is_empty()
-                && part.chars().count() <= 63
-                && part.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
-                && !part.starts_with('-')
-                && !part.ends_with('-')
-        })
+    static CHARACTERS: LazyLock<Option<Pattern>> = LazyLock::new(|| Pattern::new(r"^[a-zA-Z0-9\p{S}\p{L}.-]+$").ok());
+    static LETTERS: LazyLock<Option<Pattern>> = LazyLock::new(|| Pattern::new(r"^[a-zA-Z\p{L}]+$").ok());
+    let all = |pattern: &Option<Pattern>, text: &str| pattern.as_ref().is_some_and(|pattern| pattern.is_match(text));
+    let parts: Vec<&str> = text.split('.').collect();
+    if text.len() > 255 || parts.iter().any(|part| part.is_empty() || part.len() > 63) || !all(&CHARACTERS, text) {
+        return false;
+    }
+    match parts.as_slice() {
+        // By itself a label has one dash at most, and that in the second place.
+        [label] => !label.chars().enumerate().any(|(at, c)| c == '-' && at != 1),
+        [labels @ .., top] => {
+            labels.iter().all(|label| !label.starts_with('-') && !label.ends_with('-'))
+                && top.chars().count() >= 2
+                && all(&LETTERS, top)
+        }
+        [] => false,
+    }
+}
+
+/// An address as Go read them up to 1.17: zeros may lead an octet. Upstream: `netutils.ParseIPSloppy`.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let (before, quad) = match text.rfind(':') {
+        Some(at) if text.contains('.') => text.split_at(at + 1),
+        Some(_) => return text.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => ("", text),
+    };
+    let mut octets = [0_u8; 4];
+    let mut parts = quad.split('.');
+    for octet in &mut octets {
+        let part = parts.next().filter(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))?;
+        *octet = match part.trim_start_matches('0') {
+            "" => 0,
+            digits => digits.parse().ok()?,
+        };
+    }
+    if parts.next().is_some() {
+        return None;
+    }
+    let address = Ipv4Addr::from(octets);
+    match before {
+        "" => Some(IpAddr::V4(address)),
+        before => format!("{before}{address}").parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+    }
 }
 
 fn is_cidr(text: &str) -> bool {
     let Some((address, prefix)) = text.split_once('/') else { return false };
-    let most = if address.parse::<Ipv4Addr>().is_ok() {
-        32
-    } else if address.parse::<Ipv6Addr>().is_ok() {
-        128
-    } else {
-        return false;
+    let most = match parse_address(address) {
+        Some(IpAddr::V4(_)) => 32,
+        Some(IpAddr::V6(_)) => 128,
+        None => return false,
     };
-    let plain = prefix.len() == 1 || !prefix.starts_with('0');
-    plain && prefix.bytes().all(|byte| byte.is_ascii_digit()) && prefix.parse::<u8>().is_ok_and(|length| length <= most)
+    let digits = prefix.trim_start_matches('0');
+    !prefix.is_empty()
+        && prefix.bytes().all(|byte| byte.is_ascii_digit())
+        && (digits.is_empty() || digits.parse::<u8>().is_ok_and(|length| length <= most))
+}
+
+/// Padded, with the standard alphabet, and not empty.
+fn is_base64(text: &str) -> bool {
+    let digits = text.trim_end_matches('=');
+    !text.is_empty()
+        && text.len().is_multiple_of(4)
+        && text.len() - digits.len() <= 2
+        && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
 /// EUI-48, EUI-64 or 20 octets, in the notations of Go's `net.ParseMAC`.
@@ -234,7 +317,7 @@ fn is_uuid(text: &str, version: u8) -> bool {
 }
 
 fn isbn_digits(text: &str) -> Vec<u8> {
-    text.bytes().filter(|byte| !matches!(byte, b'-' | b' ')).collect()
+    text.bytes().filter(|byte| !matches!(byte, b'-' | b' ' | b'\t' | b'\n' | 0x0c | b'\r')).collect()
 }
 
 fn is_isbn10(text: &str) -> bool {
@@ -269,7 +352,7 @@ fn is_credit_card(text: &str) -> bool {
     let starts = |prefixes: &[&[u32]]| prefixes.iter().any(|prefix| digits.starts_with(prefix));
     let known = match digits.len() {
         13 => starts(&[&[4]]),
-        14 => starts(&[&[3, 6], &[3, 8], &[3, 0]]),
+        14 => starts(&[&[3, 6], &[3, 8]]) || (starts(&[&[3, 0]]) && digits[2] <= 5),
         15 => starts(&[&[3, 4], &[3, 7], &[2, 1, 3, 1], &[1, 8, 0, 0]]),
         16 => starts(&[&[4], &[5, 1], &[5, 2], &[5, 3], &[5, 4], &[5, 5], &[6, 0, 1, 1], &[6, 5], &[3, 5]]),
         _ => false,
@@ -291,111 +374,73 @@ fn is_rgb(text: &str) -> bool {
     let Some(inner) = text.strip_prefix("rgb(").and_then(|rest| rest.strip_suffix(')')) else { return false };
     let parts: Vec<&str> = inner.split(',').map(str::trim).collect();
     let [_, _, _] = parts.as_slice() else { return false };
-    parts.iter().all(|part| {
-        let part = part.strip_suffix('%').unwrap_or(part);
-        !part.is_empty() && (part == "0" || !part.starts_with('0')) && part.parse::<u8>().is_ok()
-    })
+    parts.iter().all(|part| !part.is_empty() && (*part == "0" || !part.starts_with('0')) && part.parse::<u8>().is_ok())
 }
 
 fn is_date(text: &str) -> bool {
     text.len() == 10 && text.is_ascii() && text.parse::<jiff::civil::Date>().is_ok()
 }
 
-/// The patterns of `strfmt.ParseDateTime`: full date, `T` or a space, a time whose seconds may have a fraction, and a
-/// zone that may be missing.
+/// A date, `T`, a time to the second that may have a fraction, and a zone. Upstream: `strfmt.IsDateTime`.
 fn is_date_time(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    if bytes.len() < 16 || !matches!(bytes[10], b't' | b'T' | b' ') {
+    let mut parts = text.split(['t', 'T']);
+    let (Some(date), Some(rest)) = (parts.next(), parts.next()) else { return false };
+    let number = |at: usize, most: u8| {
+        let digits = rest.get(at..at + 2).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        digits.and_then(|digits| digits.parse::<u8>().ok()).is_some_and(|number| number <= most)
+    };
+    let colon = |at: usize| rest.as_bytes().get(at) == Some(&b':');
+    if !(is_date(date) && number(0, 23) && colon(2) && number(3, 59) && colon(5) && number(6, 59)) {
         return false;
     }
-    let Some((date, time)) = text.get(..10).zip(text.get(11..)) else { return false };
-    if !is_date(date) {
-        return false;
-    }
-    let zone = time.find(['z', 'Z', '+', '-']).unwrap_or(time.len());
-    let (clock, zone) = time.split_at(zone);
-    let zone_is_good = match zone {
-        "" | "z" | "Z" => true,
-        zone => {
-            let digits: String = zone[1..].chars().filter(|c| *c != ':').collect();
-            digits.len() == 4
-                && digits.bytes().all(|byte| byte.is_ascii_digit())
-                && digits[..2].parse::<u8>().is_ok_and(|hours| hours < 24)
-                && digits[2..].parse::<u8>().is_ok_and(|minutes| minutes < 60)
-        }
-    };
-    let (whole, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
-    let parts: Vec<&str> = whole.split(':').collect();
-    let number = |text: &str, most: u8| {
-        text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u8>().is_ok_and(|n| n <= most)
-    };
-    let clock_is_good = match parts.as_slice() {
-        [hours, minutes] => number(hours, 23) && number(minutes, 59),
-        [hours, minutes, seconds] => number(hours, 23) && number(minutes, 59) && number(seconds, 59),
+    let rest = &rest[8..];
+    let zone = |text: &str| match text.as_bytes() {
+        [b'z' | b'Z'] => true,
+        [b'+' | b'-', hours @ .., b':', a, b] if hours.len() == 2 => hours.iter().chain([a, b]).all(u8::is_ascii_digit),
         _ => false,
     };
-    let fraction_is_good = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
-    zone_is_good && clock_is_good && fraction_is_good
+    // Upstream's pattern takes any character for the dot.
+    let fraction = rest.char_indices().nth(1).and_then(|(at, _)| {
+        let digits = rest[at..].find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len() - at);
+        (digits > 0).then(|| &rest[at + digits..])
+    });
+    zone(rest) || fraction.is_some_and(zone)
 }
 
-/// Go's durations, and Scala's: `22 ns`, `1 hour 3 minutes`.
+/// Go's durations; otherwise it is enough that a number with a unit stands somewhere in it, so that Scala's `1 hour 3
+/// minutes` and ISO's `PT5M` count. Upstream: `strfmt.ParseDuration`.
 fn is_duration(text: &str) -> bool {
+    // The last of each may go on: `second`, `secs`.
+    const UNITS: [(&[&str], &str); 8] = [
+        (&["ns"], "nano"),
+        (&["us", "µs"], "micro"),
+        (&["ms"], "milli"),
+        (&["s"], "sec"),
+        (&["m"], "min"),
+        (&["h", "hr"], "hour"),
+        (&["d"], "day"),
+        (&["w", "wk"], "week"),
+    ];
     if crate::values::parse_duration(text).is_ok() {
         return true;
     }
-    const UNITS: [&str; 35] = [
-        "ns",
-        "nano",
-        "nanos",
-        "nanosecond",
-        "nanoseconds",
-        "us",
-        "µs",
-        "micro",
-        "micros",
-        "microsecond",
-        "microseconds",
-        "ms",
-        "milli",
-        "millis",
-        "millisecond",
-        "milliseconds",
-        "s",
-        "sec",
-        "secs",
-        "second",
-        "seconds",
-        "m",
-        "min",
-        "mins",
-        "minute",
-        "minutes",
-        "h",
-        "hr",
-        "hrs",
-        "hour",
-        "hours",
-        "d",
-        "day",
-        "days",
-        "w",
-    ];
-    let mut rest = text.trim();
+    let mut rest = text;
     let mut found = false;
-    while !rest.is_empty() {
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        rest = &rest[start..];
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        if digits == 0 {
+        let (number, after) = rest.split_at(digits);
+        let after = after.trim_start_matches([' ', '\t', '\n', '\r', '\u{c}']);
+        let letters = after.find(|c: char| !(c.is_ascii_alphabetic() || c == 'µ')).unwrap_or(after.len());
+        let unit = after[..letters].to_lowercase();
+        rest = &after[letters..];
+        if letters == 0 {
+            continue;
+        }
+        if number.parse::<i64>().is_err() {
             return false;
         }
-        rest = rest[digits..].trim_start();
-        let letters = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
-        let unit = rest[..letters].to_lowercase();
-        let known = UNITS.contains(&unit.as_str()) || matches!(unit.as_str(), "wk" | "week" | "weeks");
-        if !known {
-            return false;
-        }
-        found = true;
-        rest = rest[letters..].trim_start();
+        found |= UNITS.iter().any(|(exact, prefix)| exact.contains(&unit.as_str()) || unit.starts_with(prefix));
     }
     found
 }

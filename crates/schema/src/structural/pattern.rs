@@ -1,7 +1,5 @@
 //! Regular expressions as Go reads them. The syntax of both engines is nearly one; what differs is rewritten.
 
-use std::fmt::Write as _;
-
 use regex::Regex;
 
 /// A compiled pattern and the text it came from.
@@ -39,83 +37,149 @@ fn last_line(text: &str) -> &str {
     text.lines().last().unwrap_or(text).trim_start_matches("error: ")
 }
 
-/// Perl classes and word boundaries are ASCII in Go, a bracket inside a class is a bracket, and there is `\Q…\E`.
+/// Perl classes and word boundaries are ASCII in Go, classes know neither nesting nor set operations, a brace that counts
+/// nothing is a brace, and there is `\Q…\E`.
 fn translate(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 16);
-    let mut rest = pattern.chars().peekable();
-    let mut in_class = false;
-    let mut class_start = false;
-    while let Some(c) = rest.next() {
-        let at_start = std::mem::take(&mut class_start);
+    let mut rest = pattern;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
         match c {
-            '\\' => match rest.next() {
-                Some('Q') => {
-                    let mut literal = String::new();
-                    while let Some(c) = rest.next() {
-                        if c == '\\' && rest.peek() == Some(&'E') {
-                            rest.next();
-                            break;
-                        }
-                        literal.push(c);
-                    }
-                    out.push_str(&regex::escape(&literal));
-                }
-                Some('d') if in_class => out.push_str("0-9"),
-                Some('d') => out.push_str("[0-9]"),
-                Some('D') => out.push_str("[^0-9]"),
-                Some('w') if in_class => out.push_str("0-9A-Za-z_"),
-                Some('w') => out.push_str("[0-9A-Za-z_]"),
-                Some('W') => out.push_str("[^0-9A-Za-z_]"),
-                Some('s') if in_class => out.push_str("\\t\\n\\f\\r "),
-                Some('s') => out.push_str("[\\t\\n\\f\\r ]"),
-                Some('S') => out.push_str("[^\\t\\n\\f\\r ]"),
-                Some('b') if !in_class => out.push_str("(?-u:\\b)"),
-                Some('B') if !in_class => out.push_str("(?-u:\\B)"),
-                Some(escaped) => {
-                    let _written = write!(out, "\\{escaped}");
-                }
-                None => out.push('\\'),
-            },
-            '[' if !in_class => {
-                in_class = true;
-                class_start = true;
-                out.push('[');
-                if rest.peek() == Some(&'^') {
-                    rest.next();
-                    out.push('^');
-                }
-                if rest.peek() == Some(&']') {
-                    rest.next();
-                    out.push_str("\\]");
-                }
-            }
-            '[' if rest.peek() == Some(&':') => out.push('['),
-            '[' => out.push_str("\\["),
-            ']' if in_class => {
-                // The end of `[:alpha:]` is not the end of the class.
-                if !out.ends_with(':') || !posix_class_ends(&out) {
-                    in_class = false;
-                }
-                out.push(']');
-            }
-            // Set operations exist only in the other engine.
-            '&' | '~' if in_class => {
-                out.push('\\');
-                out.push(c);
-            }
-            '-' if in_class && !at_start && rest.peek() == Some(&'-') => out.push_str("\\-"),
-            _ => out.push(c),
+            '\\' => rest = escape(rest, &mut out),
+            '[' => rest = class(rest, &mut out),
+            '{' if !counts(rest) => out.push_str("\\{"),
+            c => out.push(c),
         }
     }
     out
 }
 
-/// Whether `out` ends in `[:name:`.
-fn posix_class_ends(out: &str) -> bool {
-    let Some(inner) = out.strip_suffix(':') else { return false };
-    let Some(start) = inner.rfind("[:") else { return false };
-    let name = inner[start + 2..].trim_start_matches('^');
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase())
+/// What stands behind a backslash outside of a class; gives back what follows.
+fn escape<'p>(rest: &'p str, out: &mut String) -> &'p str {
+    let Some(c) = rest.chars().next() else {
+        out.push('\\');
+        return rest;
+    };
+    let after = &rest[c.len_utf8()..];
+    if c == 'Q' {
+        let (literal, after) = after.split_once("\\E").unwrap_or((after, ""));
+        out.push_str(&regex::escape(literal));
+        return after;
+    }
+    match (perl_class(c), c) {
+        (Some(members), _) => {
+            out.push('[');
+            out.push_str(members);
+            out.push(']');
+        }
+        (None, 'b') => out.push_str("(?-u:\\b)"),
+        (None, 'B') => out.push_str("(?-u:\\B)"),
+        // The ends of words in the other engine.
+        (None, '<' | '>') => out.push(c),
+        (None, c) => {
+            out.push('\\');
+            out.push(c);
+        }
+    }
+    after
+}
+
+/// The members of `\d` and its like, as they stand in a class.
+fn perl_class(c: char) -> Option<&'static str> {
+    Some(match c {
+        'd' => "0-9",
+        'D' => "^0-9",
+        'w' => "0-9A-Za-z_",
+        'W' => "^0-9A-Za-z_",
+        's' => "\\t\\n\\f\\r ",
+        'S' => "^\\t\\n\\f\\r ",
+        _ => return None,
+    })
+}
+
+/// Whether what follows an opening brace says how often something repeats.
+fn counts(rest: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some((inner, _)) = rest.split_once('}') else { return false };
+    match inner.split_once(',') {
+        None => digits(inner),
+        Some((least, most)) => digits(least) && (most.is_empty() || digits(most)),
+    }
+}
+
+/// A class after its opening bracket; gives back what follows its closing one. Upstream: `syntax.parseClass`.
+fn class<'p>(rest: &'p str, out: &mut String) -> &'p str {
+    out.push('[');
+    let mut rest = rest;
+    if let Some(after) = rest.strip_prefix('^') {
+        out.push('^');
+        rest = after;
+    }
+    let mut first = true;
+    loop {
+        if !first && let Some(after) = rest.strip_prefix(']') {
+            out.push(']');
+            return after;
+        }
+        first = false;
+        if let Some(length) = named_class(rest) {
+            out.push_str(&rest[..length]);
+            rest = &rest[length..];
+            continue;
+        }
+        if let Some(members) = rest.strip_prefix('\\').and_then(|rest| rest.chars().next()).and_then(perl_class) {
+            out.push('[');
+            out.push_str(members);
+            out.push(']');
+            rest = &rest[2..];
+            continue;
+        }
+        let Some(after) = class_character(rest, out) else { return rest };
+        rest = after;
+        // `[a-]` is two characters, and a sign behind a class or a range is one.
+        if let Some(after) = rest.strip_prefix('-').filter(|after| !after.is_empty() && !after.starts_with(']')) {
+            out.push('-');
+            match class_character(after, out) {
+                Some(after) => rest = after,
+                None => return after,
+            }
+        }
+    }
+}
+
+/// Length of `[:alpha:]`, `\p{Greek}` or `\pL`.
+fn named_class(rest: &str) -> Option<usize> {
+    if rest.starts_with("[:") {
+        return rest.find(":]").map(|at| at + 2);
+    }
+    let after = rest.strip_prefix("\\p").or_else(|| rest.strip_prefix("\\P"))?;
+    match after.chars().next()? {
+        '{' => after.find('}').map(|at| at + 3),
+        c => Some(2 + c.len_utf8()),
+    }
+}
+
+/// One character of a class, written so that it means nothing else; gives back what follows. None at the end.
+fn class_character<'p>(rest: &'p str, out: &mut String) -> Option<&'p str> {
+    let mut characters = rest.chars();
+    let c = characters.next()?;
+    if c != '\\' {
+        if matches!(c, '[' | ']' | '^' | '-' | '&' | '~') {
+            out.push('\\');
+        }
+        out.push(c);
+        return Some(characters.as_str());
+    }
+    let escaped = characters.next()?;
+    if !matches!(escaped, '<' | '>') {
+        out.push('\\');
+    }
+    out.push(escaped);
+    // `\x{10FFFF}` goes as it is.
+    let after = characters.as_str();
+    let length = if escaped == 'x' && after.starts_with('{') { after.find('}').map_or(0, |at| at + 1) } else { 0 };
+    out.push_str(&after[..length]);
+    Some(&after[length..])
 }
 
 #[cfg(test)]
@@ -138,10 +202,28 @@ mod tests {
             (r"^[]a]+$", "]a", true),
             (r"^[\d-]+$", "1-2", true),
             ("é", "café", true),
+            (r"^[\w-.]+$", "a-b.", true),
+            (r"^[a-z0-9-.]+$", "a-1.", true),
+            (r"^[0-9-\p{L}]+$", "1-é", true),
+            (r"^[--9]+$", "-./0", true),
+            (r"^[^-a]+$", "b", true),
+            (r"^[a\-z]+$", "b", false),
+            (r"^[\D]+$", "ab", true),
+            (r"^[^\S]+$", " ", true),
+            (r"^[\x{61}-\x63]+$", "abc", true),
+            (r"^[\]\[]+$", "[]", true),
+            (r"^\<a\>$", "<a>", true),
+            (r"^{{a}}$", "{{a}}", true),
+            (r"^a{2}b{1,}c{,2}$", "aabbc{,2}", true),
+            (r"^\$\{x\}$", "${x}", true),
+            (r"(?i)^abc$", "AbC", true),
         ] {
             assert_eq!(Pattern::new(pattern).unwrap().is_match(text), wanted, "{pattern} {text}");
         }
         assert!(Pattern::new("a(b").unwrap_err().starts_with("error parsing regexp: "));
         assert!(Pattern::new("(?=a)").is_err());
+        assert!(Pattern::new("[a").is_err());
+        assert!(Pattern::new("[z-a]").is_err());
+        assert!(Pattern::new("[").is_err());
     }
 }

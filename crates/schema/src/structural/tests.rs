@@ -238,6 +238,113 @@ fn formats_are_checked() {
     assert_eq!(Format::parse("int-or-string"), None);
 }
 
+/// What upstream's predicates say of the odd ones, as its tests of `strfmt` and its patterns have them.
+#[test]
+fn formats_are_as_lax_and_as_strict_as_upstreams() {
+    let check = |format: &str, good: &[&str], bad: &[&str]| {
+        let format_of = Format::parse(format).unwrap();
+        let wrong = |texts: &[&str], expected: bool| -> Vec<String> {
+            let texts = texts.iter().filter(|text| format_of.is_match(text) != expected);
+            texts.map(|text| format!("{format} {text:?} should be {expected}")).collect()
+        };
+        assert_eq!([wrong(good, true), wrong(bad, false)].concat(), [""; 0]);
+    };
+    check(
+        "date-time",
+        &[
+            "2014-12-15T19:30:20Z",
+            "2014-12-15t19:30:20.5z",
+            "2014-12-15T19:30:20-99:99",
+            "2014-12-15T19:30:20,123+01:00",
+        ],
+        &[
+            "2014-12-15 19:30:20Z",
+            "2014-12-15T19:30Z",
+            "2014-12-15T19:30:20",
+            "2014-12-15T24:00:00Z",
+            "2014-12-15T19:30:60Z",
+            "2014-12-15T19:30:20+0100",
+            "2014-12-15T19:30:20.Z",
+            "2014-02-30T19:30:20Z",
+            "",
+        ],
+    );
+    check(
+        "duration",
+        &["1h2m3.5s", "22 ns", "1 hour 3 minutes", "PT5M", "P3D", "3 weeks", "in 5 minutes", "0"],
+        &["", "hour", "12", "1 parsec", "99999999999999999999 s", "five seconds"],
+    );
+    check(
+        "hostname",
+        &["localhost", "x-y", "888.com", "xn--ls8h.la", "www.詹姆斯.london", "☁→❄.ws", "ex$ample", "<foo>", "ôlà.ôlà"],
+        &[
+            "1.1.1.1",
+            "my-long-host",
+            "a.b.c.d",
+            "www.-d.org",
+            "_www.example.org",
+            "x.",
+            "www-",
+            "www.example_underscored.org",
+            "user@email.domain",
+            "a b.com",
+        ],
+    );
+    check("ipv4", &["192.168.1.01", "::ffff:1.2.3.4"], &["198.168.254.2.2", "256.1.1.1", "1.2.3", "::1", "1..2.3"]);
+    check("ipv6", &["::1", "2001:db8::1", "::ffff:1.2.3.4"], &["127.0.0.1", "fe80::1%eth0", "::01.2.3.4"]);
+    check(
+        "cidr",
+        &["192.0.02.1/24", "2001:db8:a0b:12f0::1/32", "10.0.0.0/08"],
+        &["1.2.3.4", "1.2.3.4/", "1.2.3.4/33", "::/129"],
+    );
+    check(
+        "uri",
+        &[
+            "http://somewhere.com",
+            "mailto:",
+            "/a b",
+            "a:b",
+            "http://a/%7a",
+            "*",
+            "http://u:p@h:80/",
+            "http://[::1]:1/",
+            "http://",
+        ],
+        &[
+            "somewhere.com",
+            "",
+            ":a",
+            "http://a b/",
+            "http://a:b/",
+            "http://[::1/",
+            "/%z1",
+            "http://%41/",
+            "http://u^@h/",
+        ],
+    );
+    check(
+        "email",
+        &[
+            "blah@gmail.com",
+            "\" \"@example.com",
+            "\"Fred Bloggs\"@example.com",
+            "customer/department=shipping@example.com",
+            "!#$%&'*+-/=?^_`{}|~@example.com",
+            "postmaster@☁→❄.ws",
+            "root@localhost",
+            "Fred <fred@example.com>",
+        ],
+        &["somebody@somewhere@com", "a", "@b", "a@", "a b@c"],
+    );
+    check("ssn", &["111-11-1111", "999 99 9999"], &["111111111", "111-111111", "999 99 999"]);
+    check("rgbcolor", &["rgb( 0 , 10,255 )"], &["rgb(10%,0,0)", "rgb(01,0,0)", "rgb(300,0,0)", "rgb(1,2)"]);
+    check("byte", &["YQ==", "YWI=", "YWJj"], &["", "YQ", "YQ=", "Y===", "Y-Q="]);
+    check("creditcard", &["4012-8888-8888-1881", "30569309025904"], &["9999-9999-9999-999", "30669309025904"]);
+    check("uuid", &["A8098C1AF86E11DABD1A00112444BE1E"], &["a8098c1a--f86e-11da-bd1a-00112444be1e", "not-a-uuid"]);
+    check("isbn10", &["080442957X", "0-321-75104-3"], &["0804X29570", "836217463"]);
+    check("mac", &["0102.0304.0506", "01-02-03-04-05-06-07-08"], &["01:02:03:04:05", "01:02-03:04:05:06"]);
+}
+
 #[test]
 fn the_tree_is_a_schema_for_every_other_walker() {
     let tree = tree(json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
