@@ -46,5 +46,5 @@ pub use plain::Plain;
 pub use reader::{Nothing, ReadObjects, Reader};
 pub use request::{MayCreate, RequestCx, UserInfo, Verb};
 pub use resource::{ColumnHeader, Resource, ResourceHandle, UpdateKind};
-pub use status::{keep_all_but_status, keep_metadata};
+pub use status::{keep_all_but_status, keep_metadata, reset_metadata};
 pub use strategy::{Reservation, Strategy};

@@ -1,6 +1,7 @@
 //! The general form of "only the status may change": for kinds that do not do it with field moves.
 
 use apimachinery::json;
+use fieldmanager::Filter;
 use serde_json::Value;
 
 use crate::Object;
@@ -40,6 +41,12 @@ pub fn keep_metadata<T: Object>(new: &mut T, old: &T) {
     new.annotations.clone_from(&old.annotations);
     new.finalizers.clone_from(&old.finalizers);
     new.owner_references.clone_from(&old.owner_references);
+}
+
+/// What nobody owns through the status of a kind that uses [`keep_metadata`]. Upstream has each such kind say so in its
+/// `GetResetFields`, and compares that with what its strategy does.
+pub fn reset_metadata(subresource: &str) -> Option<Filter> {
+    (subresource == "status").then(|| Filter::exclude([["spec"].as_slice(), &["metadata"]]))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ const DEFAULT_TABLE: &[&str] =
 const METADATA_ONLY: &[&str] = &["serviceaccounts"];
 
 /// By group and resource: an object, and where its error is.
-fn refused() -> Vec<(&'static str, Value, &'static str)> {
+pub(super) fn refused() -> Vec<(&'static str, Value, &'static str)> {
     let selector = json!({"matchLabels": {"a": "b"}});
     let bad_template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}});
     let controller = json!({"spec": {"selector": selector, "template": bad_template}});

@@ -26,6 +26,8 @@ pub mod networking;
 pub mod node;
 pub mod policy;
 pub mod rbac;
+#[cfg(test)]
+mod resets;
 pub mod resource;
 pub mod scheduling;
 pub mod storage;

@@ -2,7 +2,10 @@
 
 use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
-use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
+use registry::{
+    Column, Filter, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata,
+    reset_metadata,
+};
 use serde_json::json;
 
 use super::{expressions, policies};
@@ -21,6 +24,10 @@ impl Strategy for ValidatingAdmissionPolicies {
             .categories(&["api-extensions"]);
     const COLUMNS: &'static [Column<ValidatingAdmissionPolicy>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        reset_metadata(subresource)
+    }
 
     fn set_defaults(&self, object: &mut ValidatingAdmissionPolicy) {
         let spec = object.spec.get_or_insert_default();

@@ -12,7 +12,7 @@ mod validation;
 mod warnings;
 
 use apimachinery::field::ErrorList;
-use registry::{Column, DynamicObject, Filter, Info, ObjectExt as _, RequestCx, Strategy, Subresource};
+use registry::{Column, DynamicObject, Info, ObjectExt as _, RequestCx, Strategy, Subresource};
 use serde_json::{Value, json};
 
 pub use validation::{approval, is_protected_group, structural_errors};
@@ -32,10 +32,6 @@ impl Strategy for CustomResourceDefinitions {
     const COLUMNS: &'static [Column<DynamicObject>] = columns::COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
     const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
-
-    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
-        (subresource == "status").then(|| Filter::exclude([["spec"].as_slice(), &["metadata"]]))
-    }
 
     fn set_defaults(&self, object: &mut DynamicObject) {
         object.api_version = Self::INFO.api_version();
@@ -66,16 +62,12 @@ impl Strategy for CustomResourceDefinitions {
     }
 
     fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut DynamicObject, old: &DynamicObject) {
-        let status = new.fields.remove("status");
-        let resource_version = new.metadata.resource_version.take();
-        let managed_fields = new.metadata.managed_fields.take();
-        let finalizers = new.metadata.finalizers.take();
-        *new = old.clone();
-        new.metadata.resource_version = resource_version;
-        new.metadata.managed_fields = managed_fields;
-        // Of metadata a status may change nothing but this: the cleanup gives its finalizer back with its condition.
-        new.metadata.finalizers = finalizers;
-        new.fields.insert("status".to_owned(), status.unwrap_or_else(empty_status));
+        let status = new.fields.remove("status").unwrap_or_else(empty_status);
+        // Metadata may change here, as upstream lets it by mistake (`ResetObjectMetaForStatus(new, new)`) and has come to
+        // rely on: the cleanup gives its finalizer back with its condition.
+        new.fields.clone_from(&old.fields);
+        new.metadata.generation = old.metadata.generation;
+        new.fields.insert("status".to_owned(), status);
     }
 
     fn validate_status_update(&self, _cx: &RequestCx, new: &DynamicObject, _old: &DynamicObject) -> ErrorList {

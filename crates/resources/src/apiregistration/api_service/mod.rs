@@ -8,7 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
     kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceCondition, APIServiceStatus},
 };
-use registry::{Column, Info, NameRule, RequestCx, Strategy, Subresource};
+use registry::{Column, Filter, Info, NameRule, RequestCx, Strategy, Subresource, keep_metadata, reset_metadata};
 use serde_json::json;
 
 use crate::optional::{Items, Text};
@@ -30,6 +30,10 @@ impl Strategy for APIServices {
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
     const NAME_RULE: NameRule = NameRule::PathSegment;
     const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        reset_metadata(subresource)
+    }
 
     fn set_defaults(&self, object: &mut APIService) {
         if let Some(service) = object.spec.as_mut().and_then(|spec| spec.service.as_mut()) {
@@ -55,10 +59,7 @@ impl Strategy for APIServices {
 
     fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut APIService, old: &APIService) {
         new.spec.clone_from(&old.spec);
-        new.metadata.labels.clone_from(&old.metadata.labels);
-        new.metadata.annotations.clone_from(&old.metadata.annotations);
-        new.metadata.finalizers.clone_from(&old.metadata.finalizers);
-        new.metadata.owner_references.clone_from(&old.metadata.owner_references);
+        keep_metadata(new, old);
     }
 
     fn validate_status_update(&self, _cx: &RequestCx, new: &APIService, _old: &APIService) -> ErrorList {

@@ -4,7 +4,10 @@ mod validation;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::flowcontrol::v1::FlowSchema;
-use registry::{Column, Filter, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
+use registry::{
+    Column, Filter, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata,
+    reset_metadata,
+};
 use serde_json::json;
 
 use crate::optional::{Items, Text};
@@ -21,7 +24,7 @@ impl Strategy for FlowSchemas {
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 
     fn reset_fields(&self, subresource: &str) -> Option<Filter> {
-        (subresource == "status").then(|| Filter::exclude([["spec"].as_slice(), &["metadata"]]))
+        reset_metadata(subresource)
     }
 
     fn set_defaults(&self, object: &mut FlowSchema) {

@@ -6,7 +6,10 @@ use apimachinery::field::ErrorList;
 use k8s_openapi::api::flowcontrol::v1::{
     LimitedPriorityLevelConfiguration, PriorityLevelConfiguration, QueuingConfiguration,
 };
-use registry::{Column, Filter, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
+use registry::{
+    Column, Filter, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata,
+    reset_metadata,
+};
 use serde_json::{Value, json};
 
 use crate::optional::default_nonzero;
@@ -28,7 +31,7 @@ impl Strategy for PriorityLevelConfigurations {
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 
     fn reset_fields(&self, subresource: &str) -> Option<Filter> {
-        (subresource == "status").then(|| Filter::exclude([["spec"].as_slice(), &["metadata"]]))
+        reset_metadata(subresource)
     }
 
     fn set_defaults(&self, object: &mut PriorityLevelConfiguration) {

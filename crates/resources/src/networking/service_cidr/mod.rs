@@ -4,7 +4,7 @@ mod validation;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
-use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
+use registry::{Column, Filter, Info, ObjectExt, RequestCx, Strategy, Subresource, keep_metadata, reset_metadata};
 use serde_json::json;
 
 use crate::optional::Items;
@@ -19,6 +19,10 @@ impl Strategy for ServiceCIDRs {
     const INFO: Info = Info::cluster("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs");
     const COLUMNS: &'static [Column<ServiceCIDR>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        reset_metadata(subresource)
+    }
 
     fn prepare_for_create(&self, _cx: &RequestCx, object: &mut ServiceCIDR) {
         object.status = None;
@@ -36,6 +40,11 @@ impl Strategy for ServiceCIDRs {
 
     fn validate_update(&self, _cx: &RequestCx, new: &ServiceCIDR, old: &ServiceCIDR) -> ErrorList {
         validation::validate_update(new, old)
+    }
+
+    fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut ServiceCIDR, old: &ServiceCIDR) {
+        new.spec.clone_from(&old.spec);
+        keep_metadata(new, old);
     }
 }
 

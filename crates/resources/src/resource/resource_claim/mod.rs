@@ -2,7 +2,7 @@
 
 use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimSpec};
-use registry::{Column, Info, RequestCx, Strategy, Subresource, keep_metadata};
+use registry::{Column, Filter, Info, RequestCx, Strategy, Subresource, keep_metadata, reset_metadata};
 use serde_json::json;
 
 use crate::check::{self, Report};
@@ -20,6 +20,10 @@ impl Strategy for ResourceClaims {
     const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<ResourceClaim>] = COLUMNS;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        reset_metadata(subresource)
+    }
 
     fn set_defaults(&self, object: &mut ResourceClaim) {
         default_spec(&mut object.spec);

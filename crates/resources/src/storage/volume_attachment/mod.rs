@@ -4,7 +4,9 @@ mod validation;
 
 use apimachinery::field::ErrorList;
 use k8s_openapi::api::storage::v1::VolumeAttachment;
-use registry::{Column, Filter, Info, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata};
+use registry::{
+    Column, Filter, Info, RequestCx, Strategy, Subresource, keep_all_but_status, keep_metadata, reset_metadata,
+};
 use serde_json::json;
 
 use crate::optional::Text;
@@ -22,7 +24,7 @@ impl Strategy for VolumeAttachments {
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 
     fn reset_fields(&self, subresource: &str) -> Option<Filter> {
-        (subresource == "status").then(|| Filter::exclude([["spec"].as_slice(), &["metadata"]]))
+        reset_metadata(subresource)
     }
 
     fn prepare_for_create(&self, _cx: &RequestCx, object: &mut VolumeAttachment) {
