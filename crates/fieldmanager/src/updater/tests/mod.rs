@@ -1,5 +1,7 @@
 //! Appliers and updaters one after the other, mostly with the cases of upstream's tables.
 
+mod cases;
+
 use schema::Node;
 
 use super::*;
