@@ -47,6 +47,12 @@ impl FieldSelector {
         self.terms.is_empty()
     }
 
+    /// Only the terms about fields that `keep` says yes to.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&str) -> bool) -> Self {
+        Self { terms: self.terms.iter().filter(|term| keep(&term.field)).cloned().collect() }
+    }
+
     /// The value that a field must have, where the selector says so.
     pub fn requires_exact_match(&self, field: &str) -> Option<&str> {
         self.terms.iter().find(|term| term.field == field && !term.negated).map(|term| term.value.as_str())

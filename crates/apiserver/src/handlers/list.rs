@@ -46,15 +46,16 @@ pub(super) async fn list(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> R
     let selection = Selection::new(kind, options.labels.clone(), fields)?;
     let include = Include::parse(call.param("includeObject"))?;
     freshness::for_list(server, &options).await?;
-    let page = server.registry().list(kind, &call.info.namespace, &selection, &options)?;
     let shape = Shape { kind: Arc::clone(kind), output, include, now: jiff::Timestamp::now() };
-    let metadata = metadata(&page);
-    if kind.converts_outside() {
+    let (registry, namespace) = (server.registry(), &call.info.namespace);
+    if kind.converts_outside() || kind.selects_presented(&selection) {
         // A webhook converts a page at once.
-        let stored: Vec<Bytes> = page.items.map(|entry| entry.bytes().clone()).collect();
-        let made = kind.present_all(stored).await?.into_iter();
-        return answer(shape, &metadata, Entries::Made(made)).await;
+        let (page, made) = registry.list_presented(kind, namespace, &selection, &options).await?;
+        let made: Vec<Bytes> = made.into_iter().map(|one| one.bytes).collect();
+        return answer(shape, &metadata(&page), Entries::Made(made.into_iter())).await;
     }
+    let page = registry.list(kind, namespace, &selection, &options)?;
+    let metadata = metadata(&page);
     answer(shape, &metadata, Entries::Walked(page.items)).await
 }
 

@@ -7,7 +7,7 @@ use apimachinery::ApiError;
 use bytes::Bytes;
 use store::{Entry, Template};
 
-use super::{Kind, Registry, check_size};
+use super::{Kind, Registry, Selection, check_size};
 use crate::{canonical, object::AnyObject};
 
 impl Registry {
@@ -50,6 +50,12 @@ impl Kind {
     /// Whether presenting an object may take a call to a webhook, so that [`Kind::present`] is not enough.
     pub fn converts_outside(&self) -> bool {
         self.resource.custom().is_some_and(|custom| custom.converts_outside())
+    }
+
+    /// Whether a selection has to look at what the kind's clients see, because what is stored may be something else: of
+    /// another version, or from before a default.
+    pub fn selects_presented(&self, selection: &Selection) -> bool {
+        self.resource.custom().is_some_and(|custom| !custom.is_stored_as_served()) && selection.looks_inside()
     }
 
     /// Ends once the kind is not served any more, or by other rules. None: it is for as long as the process.

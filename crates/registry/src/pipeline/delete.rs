@@ -126,7 +126,12 @@ impl Registry {
         list: &ListOptions,
         options: &DeleteOptions,
     ) -> Result<Vec<Bytes>, ApiError> {
-        let entries: Vec<_> = self.list(kind, &cx.namespace, selection, list)?.items.collect();
+        let entries: Vec<_> = if kind.selects_presented(selection) {
+            let (_, found) = self.list_presented(kind, &cx.namespace, selection, list).await?;
+            found.into_iter().map(|one| one.entry).collect()
+        } else {
+            self.list(kind, &cx.namespace, selection, list)?.items.collect()
+        };
         let collection_namespace = cx.namespace.clone();
         let mut out = Vec::with_capacity(entries.len());
         for entry in entries {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use apimachinery::{ApiError, ResourceVersion};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use store::{Entry, Key, Range, Revision, Snapshot, SnapshotError};
 
@@ -49,12 +50,8 @@ impl Registry {
         selection: &Selection,
         options: &ListOptions,
     ) -> Result<ListPage, ApiError> {
+        let (snapshot, start) = self.begin(kind, namespace, options)?;
         let namespace = if kind.info().is_namespaced() { namespace } else { "" };
-        let (snapshot, start) = if options.continue_token.is_empty() {
-            (snapshot(kind, options)?, None)
-        } else {
-            continued(kind, namespace, options)?
-        };
         let revision = snapshot.revision();
         if let Some(items) = exact(kind, &snapshot, namespace, selection) {
             return Ok(ListPage::last(revision, items));
@@ -79,6 +76,82 @@ impl Registry {
         let continue_token = encode(&last, namespace, i64::try_from(revision.0).unwrap_or(i64::MAX));
         Ok(ListPage { revision, continue_token, remaining, items: Items::Page(page.into_iter()) })
     }
+}
+
+impl Registry {
+    /// As [`Registry::list`], with each object as the kind's clients see it. The page itself has no items.
+    pub async fn list_presented(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        selection: &Selection,
+        options: &ListOptions,
+    ) -> Result<(ListPage, Vec<Presented>), ApiError> {
+        let nothing = || Items::Page(Vec::new().into_iter());
+        if !kind.selects_presented(selection) {
+            let mut page = self.list(kind, namespace, selection, options)?;
+            let entries: Vec<_> = std::mem::replace(&mut page.items, nothing()).collect();
+            return Ok((page, presented(kind, entries).await?));
+        }
+        // What is looked for is not in the stored bytes: pages are filled with what is found as they are converted.
+        let identity = selection.of_identity();
+        let any_version = options.resource_version.is_some_and(|version| version.0 == 0);
+        let limit = match options.limit {
+            0 => usize::MAX,
+            _ if any_version && options.continue_token.is_empty() => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        let (snapshot, after) = self.begin(kind, namespace, options)?;
+        let namespace = if kind.info().is_namespaced() { namespace } else { "" };
+        let mut page = ListPage::last(snapshot.revision(), nothing());
+        if selects_nothing(selection) {
+            return Ok((page, Vec::new()));
+        }
+        let mut entries = match exact(kind, &snapshot, namespace, &identity) {
+            Some(one) => one,
+            None => Items::All { range: snapshot.range(namespace, after.as_ref()), selection: identity },
+        };
+        let mut found: Vec<Presented> = Vec::new();
+        loop {
+            let some: Vec<_> = entries.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                return Ok((page, found));
+            }
+            for one in presented(kind, some).await?.into_iter().filter(|one| selection.matches(&one.bytes)) {
+                if found.len() < limit {
+                    found.push(one);
+                    continue;
+                }
+                let revision = i64::try_from(page.revision.0).unwrap_or(i64::MAX);
+                page.continue_token =
+                    found.last().map(|last| encode(last.entry.key(), namespace, revision)).unwrap_or_default();
+                return Ok((page, found));
+            }
+        }
+    }
+
+    /// The state that is listed, and the key after which the page begins.
+    fn begin(&self, kind: &Kind, namespace: &str, options: &ListOptions) -> Result<(Snapshot, Option<Key>), ApiError> {
+        let namespace = if kind.info().is_namespaced() { namespace } else { "" };
+        match options.continue_token.is_empty() {
+            true => Ok((snapshot(kind, options)?, None)),
+            false => continued(kind, namespace, options),
+        }
+    }
+}
+
+/// So many objects are converted at once while others are looked for.
+const AT_ONCE: usize = 500;
+
+/// A stored object, and what the kind's clients see of it.
+pub struct Presented {
+    pub entry: Arc<Entry>,
+    pub bytes: Bytes,
+}
+
+async fn presented(kind: &Kind, entries: Vec<Arc<Entry>>) -> Result<Vec<Presented>, ApiError> {
+    let made = kind.present_all(entries.iter().map(|entry| entry.bytes().clone()).collect()).await?;
+    Ok(entries.into_iter().zip(made).map(|(entry, bytes)| Presented { entry, bytes }).collect())
 }
 
 /// The one object that can match, where the selection names it: no walk over the others.

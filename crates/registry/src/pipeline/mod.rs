@@ -40,7 +40,7 @@ use crate::{
 };
 
 pub use delete::Deleted;
-pub use list::{Items, ListPage};
+pub use list::{Items, ListPage, Presented};
 pub use modify::{ApplyPatch, Change};
 pub use patch::{Patch, PatchKind};
 pub use scale::ScaleChange;

@@ -1,4 +1,5 @@
-//! Which objects a list or watch is about, decided from stored bytes. Upstream: `storage.SelectionPredicate`.
+//! Which objects a list or watch is about, decided from their bytes: the stored ones, or what a kind made at run time
+//! makes of them where that is something else. Upstream: `storage.SelectionPredicate`.
 
 use std::borrow::Cow;
 
@@ -48,6 +49,17 @@ impl Selection {
         self.labels.is_everything() && self.fields.is_everything()
     }
 
+    /// Whether it asks for more than name and namespace, which are the same in every version of an object.
+    pub(super) fn looks_inside(&self) -> bool {
+        !self.labels.is_everything() || self.fields.terms().iter().any(|term| !is_identity(&term.field))
+    }
+
+    /// What it asks of name and namespace.
+    pub(super) fn of_identity(&self) -> Self {
+        let known = self.known.iter().filter(|field| is_identity(field.name)).copied().collect();
+        Self { labels: Selector::everything(), fields: self.fields.only(is_identity), known }
+    }
+
     /// The only name that can match, if there is one.
     pub fn exact_name(&self) -> Option<&str> {
         self.fields.requires_exact_match("metadata.name")
@@ -86,6 +98,10 @@ impl Selection {
                 Some(value(field, bytes))
             })
     }
+}
+
+fn is_identity(field: &str) -> bool {
+    METADATA.iter().any(|known| known.name == field)
 }
 
 pub(super) fn value<'a>(field: &SelectableField, bytes: &'a [u8]) -> Cow<'a, str> {

@@ -24,6 +24,16 @@ pub enum EventType {
     Deleted,
 }
 
+impl EventType {
+    fn of(kind: EventKind) -> Self {
+        match kind {
+            EventKind::Added => Self::Added,
+            EventKind::Modified => Self::Modified,
+            EventKind::Deleted => Self::Deleted,
+        }
+    }
+}
+
 /// One thing to tell the watcher.
 pub enum WatchItem {
     /// An event as the store has it: its encodings are shared by all watchers.
@@ -46,15 +56,24 @@ pub struct WatchStream {
     watch: Option<Watch>,
     selection: Selection,
     failed: VecDeque<ApiError>,
-    /// Ends the watch: the kind is gone, or served by other rules.
-    retirement: Option<BoxFuture<'static, ()>>,
+    retirement: Option<Retirement>,
     outside: Option<Outside>,
 }
 
-/// What a watch of objects that a webhook converts needs: one item at a time is on its way.
+/// Ends the watch when the kind is gone, or served by other rules: after what was written until then.
+struct Retirement {
+    retired: BoxFuture<'static, ()>,
+    table: store::Resource,
+    last: Option<Revision>,
+}
+
+/// What a watch needs whose objects are presented before anything is decided, by a webhook maybe: one item at a time is
+/// on its way.
 struct Outside {
     kind: Arc<Kind>,
-    converting: Option<BoxFuture<'static, Result<WatchItem, ApiError>>>,
+    /// What is looked for in the objects as the kind's clients see them, where that is not in the stored ones.
+    selection: Option<Arc<Selection>>,
+    converting: Option<BoxFuture<'static, Result<Option<WatchItem>, ApiError>>>,
 }
 
 impl Registry {
@@ -74,6 +93,8 @@ impl Registry {
         if let Some(value) = selection.exact_indexed() {
             filter = filter.indexed(value);
         }
+        let wanted = kind.selects_presented(&selection).then(|| Arc::new(selection.clone()));
+        let selection = if wanted.is_some() { selection.of_identity() } else { selection };
         let version = options.resource_version.map(|version| version.0).filter(|version| *version > 0);
         let start = Start::of(options, version);
         let (snapshot, from) = match start {
@@ -94,8 +115,12 @@ impl Registry {
             watch: None,
             selection: selection.clone(),
             failed: VecDeque::new(),
-            retirement: kind.retirement(),
-            outside: kind.converts_outside().then(|| Outside { kind: Arc::clone(kind), converting: None }),
+            retirement: kind.retirement().map(|retired| Retirement { retired, table: kind.table.clone(), last: None }),
+            outside: (kind.converts_outside() || wanted.is_some()).then(|| Outside {
+                kind: Arc::clone(kind),
+                selection: wanted,
+                converting: None,
+            }),
         };
         match kind.table.watch(from, filter) {
             Ok(watch) => stream.watch = Some(watch),
@@ -141,15 +166,33 @@ fn initial(kind: &Kind, snapshot: &Snapshot, namespace: &str, selection: Selecti
 impl WatchStream {
     /// The next item; `None` after an error has been given.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchItem>> {
-        if let Some(retirement) = &mut self.retirement
-            && retirement.as_mut().poll(cx).is_ready()
-        {
-            self.retirement = None;
+        let last = self.poll_retirement(cx);
+        let polled = self.poll_item(cx);
+        let Some(last) = last else { return polled };
+        let over = match &polled {
+            Poll::Pending => self.outside.as_ref().is_none_or(|outside| outside.converting.is_none()),
+            Poll::Ready(Some(WatchItem::Shared(event))) => event.revision() > last,
+            Poll::Ready(_) => false,
+        };
+        if over {
             self.watch = None;
             self.initial = None;
             self.initial_end = None;
             return Poll::Ready(None);
         }
+        polled
+    }
+
+    /// The last revision that is told of, once the kind is retired.
+    fn poll_retirement(&mut self, cx: &mut Context<'_>) -> Option<Revision> {
+        let retirement = self.retirement.as_mut()?;
+        if retirement.last.is_none() && retirement.retired.as_mut().poll(cx).is_ready() {
+            retirement.last = Some(retirement.table.snapshot().revision());
+        }
+        retirement.last
+    }
+
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchItem>> {
         if self.outside.is_none() {
             return self.poll_stored(cx);
         }
@@ -159,17 +202,22 @@ impl WatchStream {
                 if let Some(outside) = &mut self.outside {
                     outside.converting = None;
                 }
-                return Poll::Ready(Some(converted.unwrap_or_else(|error| {
-                    self.watch = None;
-                    WatchItem::Error(error)
-                })));
+                match converted {
+                    Ok(Some(item)) => return Poll::Ready(Some(item)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        self.watch = None;
+                        return Poll::Ready(Some(WatchItem::Error(error)));
+                    }
+                }
             }
             let Poll::Ready(item) = self.poll_stored(cx) else { return Poll::Pending };
             match (item, &mut self.outside) {
                 (Some(item @ (WatchItem::Bookmark { .. } | WatchItem::Error(_))), _) => return Poll::Ready(Some(item)),
                 (Some(item), Some(outside)) => {
-                    let kind = Arc::clone(&outside.kind);
-                    outside.converting = Some(Box::pin(async move { converted(&kind, item).await }));
+                    let (kind, selection) = (Arc::clone(&outside.kind), outside.selection.clone());
+                    outside.converting =
+                        Some(Box::pin(async move { converted(&kind, selection.as_deref(), item).await }));
                 }
                 (item, _) => return Poll::Ready(item),
             }
@@ -249,22 +297,36 @@ impl WatchStream {
     }
 }
 
-/// The item with its object as the kind's clients see it.
-async fn converted(kind: &Kind, item: WatchItem) -> Result<WatchItem, ApiError> {
+/// The item with its object as the kind's clients see it. None: nobody asked for that object.
+async fn converted(kind: &Kind, selection: Option<&Selection>, item: WatchItem) -> Result<Option<WatchItem>, ApiError> {
     let (event, bytes) = match item {
-        WatchItem::Shared(shared) => {
-            let event = match shared.kind() {
-                EventKind::Added => EventType::Added,
-                EventKind::Modified => EventType::Modified,
-                EventKind::Deleted => EventType::Deleted,
-            };
-            (event, shared.entry().bytes().clone())
-        }
+        WatchItem::Shared(shared) => match selection {
+            None => (EventType::of(shared.kind()), shared.entry().bytes().clone()),
+            Some(selection) => return converted_change(kind, selection, &shared).await,
+        },
         WatchItem::Initial(entry) => (EventType::Added, entry.bytes().clone()),
         WatchItem::Own { event, bytes } => (event, bytes),
-        other => return Ok(other),
+        other => return Ok(Some(other)),
     };
-    Ok(WatchItem::Own { event, bytes: kind.present_one(&bytes).await? })
+    let bytes = kind.present_one(&bytes).await?;
+    Ok(selection.is_none_or(|selection| selection.matches(&bytes)).then_some(WatchItem::Own { event, bytes }))
+}
+
+/// As [`seen_through`], where what is looked for is only in what the kind's clients see.
+async fn converted_change(kind: &Kind, selection: &Selection, event: &Event) -> Result<Option<WatchItem>, ApiError> {
+    let before = event.previous().map(|previous| canonical::with_revision(previous.bytes(), event.revision().0));
+    let both = std::iter::once(event.entry().bytes().clone()).chain(before).collect();
+    let mut made = kind.present_all(both).await?.into_iter();
+    let now = made.next().ok_or_else(|| ApiError::internal("conversion gave no object"))?;
+    let before = made.next().filter(|before| selection.matches(before));
+    let is = event.kind() != EventKind::Deleted && selection.matches(&now);
+    Ok(match (before, is, event.kind()) {
+        (None, false, _) => None,
+        (None, true, _) => Some(WatchItem::Own { event: EventType::Added, bytes: now }),
+        (Some(_), true, _) => Some(WatchItem::Own { event: EventType::Modified, bytes: now }),
+        (Some(_), false, EventKind::Deleted) => Some(WatchItem::Own { event: EventType::Deleted, bytes: now }),
+        (Some(before), false, _) => Some(WatchItem::Own { event: EventType::Deleted, bytes: before }),
+    })
 }
 
 /// The event as a watcher with selectors sees it. Upstream: `cacheWatcher.convertToWatchEvent`.
