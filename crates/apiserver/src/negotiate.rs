@@ -219,6 +219,14 @@ pub(crate) fn input(headers: &HeaderMap) -> Result<Media, ApiError> {
     }
 }
 
+/// As [`input`], of a body that may have no protobuf form: then that is no media type either.
+pub(crate) fn input_of(headers: &HeaderMap, protobuf: bool) -> Result<Media, ApiError> {
+    match input(headers) {
+        Ok(Media::Protobuf) | Err(_) if !protobuf => Err(ApiError::unsupported_media_type(&ACCEPTED_CUSTOM)),
+        other => other,
+    }
+}
+
 /// The bare media type of the request's body.
 pub(crate) fn content_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -207,7 +207,7 @@ fn served(server: &ApiServer) -> Vec<ServedResource> {
                 custom: kind.resource.custom().map(|custom| {
                     Arc::new(CustomKind {
                         list_kind: info.list_kind_name(),
-                        schema: custom.document().cloned(),
+                        schema: custom.document(),
                         keeps_unknown_fields: custom.keeps_unknown_fields(),
                         selectable: kind.resource.selectable().iter().map(|field| field.name.to_owned()).collect(),
                     })

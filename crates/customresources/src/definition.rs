@@ -1,8 +1,12 @@
 //! A definition as it is served: names, versions and their schemas, read once.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    hash::{DefaultHasher, Hasher as _},
+    io,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use registry::{DynamicObject, Scope};
@@ -33,8 +37,8 @@ pub struct Definition {
     /// Nothing is pruned: only in definitions of the oldest kind.
     pub(crate) preserve_unknown: bool,
     terminating: AtomicBool,
-    /// The specification and accepted names that this was made from: the same ones change nothing.
-    source: (Value, Value),
+    /// Of the specification that this was made from, which is too large to be kept for comparing.
+    fingerprint: Fingerprint,
 }
 
 /// One version of it.
@@ -43,8 +47,8 @@ pub struct Version {
     pub(crate) name: String,
     pub(crate) served: bool,
     pub(crate) tree: Structural,
-    /// `openAPIV3Schema` as it was written, for documents.
-    pub(crate) schema: Option<Value>,
+    /// JSON of `openAPIV3Schema` as it was written, for documents. As a tree it would be several times as large.
+    pub(crate) schema: Option<Box<[u8]>>,
     pub(crate) has_status: bool,
     pub(crate) scale: Option<Scale>,
     pub(crate) columns: Columns,
@@ -54,6 +58,42 @@ pub struct Version {
     /// Its validation rules, if it has any.
     pub(crate) rules: Option<Validator>,
     pub(crate) typed: OnceLock<Schema>,
+}
+
+/// Length and hash of a value's JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Fingerprint {
+    length: usize,
+    hash: u64,
+}
+
+impl Fingerprint {
+    fn of(value: &Value) -> Self {
+        let mut counted = Counted::default();
+        // Writing to a hasher does not fail.
+        if let Err(error) = serde_json::to_writer(&mut counted, value) {
+            tracing::error!(%error, "a definition has no fingerprint");
+        }
+        Self { length: counted.length, hash: counted.hasher.finish() }
+    }
+}
+
+#[derive(Default)]
+struct Counted {
+    length: usize,
+    hasher: DefaultHasher,
+}
+
+impl io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.length += bytes.len();
+        self.hasher.write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Dotted paths of the scale subresource.
@@ -90,7 +130,7 @@ impl Definition {
             conversion: Conversion::of(&spec["conversion"]),
             preserve_unknown,
             terminating: AtomicBool::new(metadata.deletion_timestamp.is_some()),
-            source: (spec.clone(), names.clone()),
+            fingerprint: Fingerprint::of(spec),
             names,
         })
     }
@@ -98,8 +138,8 @@ impl Definition {
     /// Whether the definition still says what this was made from.
     pub(crate) fn is_made_from(&self, definition: &DynamicObject) -> bool {
         definition.metadata.uid.as_deref().unwrap_or_default() == self.uid
-            && fields::spec(definition) == &self.source.0
-            && fields::status(definition)["acceptedNames"] == self.source.1
+            && fields::status(definition)["acceptedNames"] == self.names
+            && Fingerprint::of(fields::spec(definition)) == self.fingerprint
     }
 
     pub(crate) fn version(&self, name: &str) -> Option<&Version> {
@@ -140,7 +180,7 @@ impl Version {
         Ok(Self {
             name: text(version, "name").to_owned(),
             served: flag(version, "served"),
-            schema: schema.cloned(),
+            schema: schema.map(|schema| schema.to_string().into_bytes().into_boxed_slice()),
             has_status: fields::subresource(version, "status").is_some(),
             scale,
             columns: Columns::of(version),

@@ -17,8 +17,8 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
 use registry::{
-    AnyObject, ColumnHeader, Custom, DynamicObject, Info, ReadBody, RequestCx, Resource, SelectableField, Subresource,
-    UpdateKind, intern, intern_all, intern_path, scan,
+    AnyObject, ColumnHeader, Custom, DynamicObject, Filter, Info, ReadBody, RequestCx, Resource, SelectableField,
+    Subresource, UpdateKind, intern, intern_all, intern_path, reset_metadata, scan,
 };
 use resources::apiextensions::custom_resource_definition::fields::{text, texts};
 use schema::{
@@ -155,6 +155,14 @@ impl CustomKind {
             self.coerce(&mut object, self.version());
         }
         object::to_bytes(&object)
+    }
+
+    /// JSON of objects of any version in this one.
+    async fn converted(&self, objects: Vec<Value>) -> Result<Vec<Bytes>, ApiError> {
+        let api_version = self.api_version();
+        let foreign: Vec<bool> = objects.iter().map(|object| text(object, "apiVersion") != api_version).collect();
+        let converted = convert(&self.definition.conversion, &*self.webhooks, objects, &api_version).await?;
+        Ok(converted.into_iter().zip(foreign).map(|(object, foreign)| self.served(object, foreign)).collect())
     }
 
     /// What `present` says of one stored object, when no webhook has to be asked.
@@ -312,6 +320,14 @@ impl Resource for CustomKind {
 
     fn allow_unconditional_update(&self) -> bool {
         false
+    }
+
+    fn reset_fields(&self, subresource: &str) -> Filter {
+        match subresource {
+            "status" => reset_metadata(subresource).unwrap_or_default(),
+            _ if self.version().has_status => Filter::exclude([["status"].as_slice()]),
+            _ => Filter::Everything,
+        }
     }
 
     fn custom(&self) -> Option<&dyn Custom> {
@@ -534,11 +550,14 @@ impl Custom for CustomKind {
             if self.is_as_served() {
                 return Ok(stored);
             }
-            let objects: Vec<Value> = stored.iter().map(|stored| self.read_stored(stored)).collect::<Result<_, _>>()?;
-            let api_version = self.api_version();
-            let foreign: Vec<bool> = objects.iter().map(|object| text(object, "apiVersion") != api_version).collect();
-            let converted = convert(&self.definition.conversion, &*self.webhooks, objects, &api_version).await?;
-            Ok(converted.into_iter().zip(foreign).map(|(object, foreign)| self.served(object, foreign)).collect())
+            self.converted(stored.iter().map(|stored| self.read_stored(stored)).collect::<Result<_, _>>()?).await
+        })
+    }
+
+    fn convert_all(&self, objects: Vec<Bytes>) -> BoxFuture<'_, Result<Vec<Bytes>, ApiError>> {
+        Box::pin(async move {
+            let read = |object: &Bytes| serde_json::from_slice(object).map_err(ApiError::internal);
+            self.converted(objects.iter().map(read).collect::<Result<_, _>>()?).await
         })
     }
 
@@ -576,8 +595,8 @@ impl Custom for CustomKind {
         self.version().scale.as_ref().map_or("", |scale| scale.spec.as_str())
     }
 
-    fn document(&self) -> Option<&Value> {
-        self.version().schema.as_ref()
+    fn document(&self) -> Option<Value> {
+        serde_json::from_slice(self.version().schema.as_deref()?).ok()
     }
 
     fn keeps_unknown_fields(&self) -> bool {

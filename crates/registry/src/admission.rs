@@ -298,7 +298,10 @@ impl<'a> AdmissionRequest<'a> {
         }
         let json = serde_json::to_vec(value).map_err(ApiError::internal)?;
         let converted = match to.resource.custom() {
-            Some(_) => to.present_one(&json.into()).await?,
+            Some(custom) => {
+                let mut all = custom.convert_all(vec![json.into()]).await?;
+                all.pop().ok_or_else(|| ApiError::internal("conversion gave no object"))?
+            }
             None => {
                 let hub = from.resource.decode(&json).map_err(ApiError::internal)?;
                 to.present(&hub.to_json().map_err(ApiError::internal)?.into())?

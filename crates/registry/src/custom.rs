@@ -41,6 +41,9 @@ pub trait Custom: Send + Sync {
     /// As `present`, for many, asking a conversion webhook where one is needed. As long as the input, in its order.
     fn present_all(&self, stored: Vec<Bytes>) -> BoxFuture<'_, Result<Vec<Bytes>, ApiError>>;
 
+    /// Objects of any version in this one, also where what is stored would be served as it is: they come from a request.
+    fn convert_all(&self, objects: Vec<Bytes>) -> BoxFuture<'_, Result<Vec<Bytes>, ApiError>>;
+
     /// The stored form of an object of this version.
     fn stored_form(&self, served: Template) -> BoxFuture<'_, Result<Template, ApiError>>;
 
@@ -51,7 +54,7 @@ pub trait Custom: Send + Sync {
     fn replicas_path(&self) -> &str;
 
     /// `openAPIV3Schema` of the version, for documents; none when nothing is known of its fields.
-    fn document(&self) -> Option<&serde_json::Value>;
+    fn document(&self) -> Option<serde_json::Value>;
 
     /// Whether fields that the schema does not name are kept everywhere.
     fn keeps_unknown_fields(&self) -> bool;

@@ -8,6 +8,8 @@ use apimachinery::{
 };
 use serde_json::{Value, json};
 
+use crate::admission::Operation;
+
 /// How unknown and duplicate fields of a body are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FieldValidation {
@@ -86,21 +88,18 @@ pub struct DeleteOptions {
 /// The options of a request, whichever they are. Upstream: `admission.Attributes.GetOperationOptions`.
 #[derive(Clone, Debug)]
 pub enum RequestOptions {
-    Create(WriteOptions),
-    Update(WriteOptions),
-    Patch(WriteOptions),
+    Write(WriteOptions),
     Delete(DeleteOptions),
 }
 
 impl RequestOptions {
-    /// As an object of `meta.k8s.io/v1`.
-    pub fn to_json(&self) -> Value {
-        let (kind, write) = match self {
-            Self::Create(options) => ("CreateOptions", options),
-            Self::Update(options) => ("UpdateOptions", options),
-            Self::Patch(options) => ("PatchOptions", options),
+    /// As an object of `meta.k8s.io/v1`. Of a patch, admission sees what it comes to: a creation or an update.
+    pub fn to_json(&self, operation: Operation) -> Value {
+        let write = match self {
+            Self::Write(options) => options,
             Self::Delete(options) => return options.to_json(),
         };
+        let kind = if operation == Operation::Create { "CreateOptions" } else { "UpdateOptions" };
         let mut json = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
         if write.dry_run {
             json["dryRun"] = json!(["All"]);

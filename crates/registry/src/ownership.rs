@@ -207,7 +207,7 @@ impl Conversions {
         };
         let any = !wanted.is_empty();
         for (json, from, to) in wanted {
-            let bytes = registry.converted(kind, &json, &from, &to).await?;
+            let [bytes] = registry.converted(kind, [json.as_slice()], &from, &to).await?;
             self.known.insert((json, to), bytes);
         }
         Ok(any)
@@ -222,26 +222,40 @@ impl Registry {
         (stored_as(&other) == stored_as(kind)).then_some(other)
     }
 
-    /// An object of one version in another.
-    async fn converted(&self, kind: &Kind, json: &[u8], from: &str, to: &str) -> Result<Bytes, ApiError> {
+    /// Objects of one version in another, all at once where a webhook has to be asked.
+    async fn converted<const N: usize>(
+        &self,
+        kind: &Kind,
+        objects: [&[u8]; N],
+        from: &str,
+        to: &str,
+    ) -> Result<[Bytes; N], ApiError> {
         let missing = || ApiError::internal("no such version");
         let own = kind.gvk.api_version();
         let find = |version: &str| if version == own { None } else { self.sibling(kind, version) };
         let (from_other, to_other) = (find(from), find(to));
         let from = if from == own { kind } else { from_other.as_deref().ok_or_else(missing)? };
         let to = if to == own { kind } else { to_other.as_deref().ok_or_else(missing)? };
-        let mut object = match from.resource.custom() {
-            Some(custom) => custom.read(parse(json)?)?.object,
-            None => from.resource.decode(json).map_err(ApiError::internal)?,
+        let made = match to.resource.custom() {
+            Some(custom) => {
+                custom.convert_all(objects.iter().map(|json| Bytes::copy_from_slice(json)).collect()).await?
+            }
+            None => {
+                let mut made = Vec::with_capacity(N);
+                for json in objects {
+                    let mut hub = from.resource.decode(json).map_err(ApiError::internal)?;
+                    let template = crate::canonical::encode(&mut *hub, b"")?;
+                    let revision = scan::text(json, &["metadata", "resourceVersion"]);
+                    let stored = match revision.and_then(|revision| revision.parse().ok()) {
+                        Some(revision) => crate::canonical::at(&template, revision),
+                        None => crate::canonical::unversioned(&template),
+                    };
+                    made.push(to.present(&stored)?);
+                }
+                made
+            }
         };
-        let template = crate::canonical::encode(&mut *object, b"")?;
-        let stored = from.stored_form(&template).await?;
-        let revision = scan::text(json, &["metadata", "resourceVersion"]).and_then(|revision| revision.parse().ok());
-        let stored = match revision {
-            Some(revision) => crate::canonical::at(&stored, revision),
-            None => crate::canonical::unversioned(&stored),
-        };
-        to.present_one(&stored).await
+        made.try_into().map_err(|_| ApiError::internal("conversion gave other objects"))
     }
 
     /// The list of an object that is created. `given` is what the client has said of it.
@@ -326,8 +340,8 @@ impl Registry {
             }
             let both = match self.sibling(kind, other) {
                 Some(sibling) => {
-                    let live = self.converted(kind, live, &version, other).await?;
-                    Some((sibling, live, self.converted(kind, new, &version, other).await?))
+                    let [live, new] = self.converted(kind, [live, new], &version, other).await?;
+                    Some((sibling, live, new))
                 }
                 None => None,
             };

@@ -137,7 +137,7 @@ pub(crate) fn request(request: &AdmissionRequest<'_>, invocation: &Invocation) -
         "operation": request.operation.as_str(),
         "userInfo": user_info,
         "dryRun": request.cx.dry_run,
-        "options": request.cx.options().map(registry::options::RequestOptions::to_json),
+        "options": request.cx.options().map(|options| options.to_json(request.operation)),
     });
     for (key, text) in [
         ("subResource", request.subresource),

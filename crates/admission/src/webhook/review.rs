@@ -129,7 +129,7 @@ pub(crate) fn question(
             object,
             old_object,
             dry_run: request.cx.dry_run,
-            options: request.cx.options().map(registry::options::RequestOptions::to_json),
+            options: request.cx.options().map(|options| options.to_json(request.operation)),
         },
     };
     serde_json::to_vec(&review).map(Bytes::from).map_err(ApiError::internal)

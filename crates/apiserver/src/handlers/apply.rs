@@ -8,7 +8,7 @@ use serde_saphyr::{DuplicateKeyPolicy, Error, Options};
 
 /// A configuration in YAML or JSON. A key that is there twice is told, and the last one counts.
 pub(super) fn from_yaml(body: &[u8], force: bool) -> Result<ApplyPatch, ApiError> {
-    let wrong = |why: String| ApiError::bad_request(format!("error decoding patch: {why}"));
+    let wrong = |why: String| ApiError::bad_request(format!("error decoding YAML: {why}"));
     let text = std::str::from_utf8(body).map_err(|error| wrong(error.to_string()))?;
     if text.trim_start().starts_with('{')
         && let Ok(node) = schema::json::parse(body, &Limits::default())
@@ -37,7 +37,7 @@ pub(super) fn from_yaml(body: &[u8], force: bool) -> Result<ApplyPatch, ApiError
 /// A configuration in CBOR.
 pub(super) fn from_cbor(body: &[u8], force: bool) -> Result<ApplyPatch, ApiError> {
     let node = schema::cbor::decode(body, &Limits::default())
-        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+        .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
     checked(node, force, None)
 }
 
@@ -46,7 +46,7 @@ fn checked(config: Node<'static>, force: bool, strict_error: Option<String>) -> 
         Node::Object(_) => Ok(ApplyPatch { config, force, strict_error }),
         Node::Null => Ok(ApplyPatch { config: Node::Object(schema::json::Object::default()), force, strict_error }),
         other => Err(ApiError::bad_request(format!(
-            "error decoding patch: error unmarshaling JSON: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            "error decoding YAML: error unmarshaling JSON: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
             other.go_name()
         ))),
     }

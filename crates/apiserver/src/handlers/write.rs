@@ -9,6 +9,7 @@ use registry::{
     Kind, MayCreate, RequestCx, UpdateKind, Verb,
     options::WriteOptions,
     pipeline::{ApplyPatch, Change, Patch, PatchKind, Written},
+    wire,
 };
 
 use super::read;
@@ -22,7 +23,7 @@ use crate::{
 /// The body as JSON, and what the client wants back.
 pub(super) async fn receive(call: &mut Call, gvk: &Gvk) -> Result<(Bytes, Output), ApiError> {
     let output = read::output_for(call, gvk)?;
-    let media = negotiate::input(&call.parts.headers)?;
+    let media = negotiate::input_of(&call.parts.headers, wire::has_protobuf(&gvk.group, &gvk.version, &gvk.kind))?;
     let body = body::read(call.take_body()).await?;
     let json = encode::to_json(media, body, Some(gvk))?;
     call.audit.set_request(&json);

@@ -26,7 +26,7 @@ impl Registry {
         body: &Bytes,
         options: &WriteOptions,
     ) -> Result<Written, ApiError> {
-        cx.set_options(|| RequestOptions::Create(options.clone()));
+        cx.set_options(|| RequestOptions::Write(options.clone()));
         let mut body = self.decode(kind, cx, body, options.field_validation)?;
         metadata::drop_repeated_owners(body.object.metadata_mut(), cx, metadata::REPEATED_OWNERS);
         self.create_object(kind, cx, body, None).await

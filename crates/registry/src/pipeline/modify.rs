@@ -80,11 +80,7 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Written, ApiError> {
         let key = kind.key(&cx.namespace, &cx.name)?;
-        cx.set_options(|| match change {
-            Change::Patch(_) | Change::Apply(_) => RequestOptions::Patch(options.clone()),
-            Change::Scale(ScaleChange::Patch(_) | ScaleChange::Apply(_)) => RequestOptions::Patch(options.clone()),
-            Change::Replace(_) | Change::Scale(_) | Change::Mutate(_) => RequestOptions::Update(options.clone()),
-        });
+        cx.set_options(|| RequestOptions::Write(options.clone()));
         // A body is decoded once; only what depends on the stored object is done again.
         let replacement = match &change {
             Change::Replace(body) => {
@@ -349,7 +345,7 @@ impl ApplyPatch {
             (None, _) | (_, FieldValidation::Ignore) => {}
             (Some(error), FieldValidation::Warn) => cx.warn(error.clone()),
             (Some(error), FieldValidation::Strict) => {
-                return Err(ApiError::bad_request(format!("error strict decoding patch: {error}")));
+                return Err(ApiError::bad_request(format!("error strict decoding YAML: {error}")));
             }
         }
         Ok(())
