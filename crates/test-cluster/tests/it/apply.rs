@@ -29,12 +29,12 @@ fn deployment(name: &str, replicas: i32) -> Value {
     })
 }
 
-async fn apply(client: &Client, url: &str, query: &str, object: &Value) -> Answer {
+pub(crate) async fn apply(client: &Client, url: &str, query: &str, object: &Value) -> Answer {
     client.send("PATCH", &format!("{url}?{query}"), &[APPLY], object.to_string()).await
 }
 
 /// `manager operation version subresource fields` of each entry.
-fn owners(object: &Value) -> Vec<String> {
+pub(crate) fn owners(object: &Value) -> Vec<String> {
     let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or("-").to_owned();
     let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
     entries
@@ -130,7 +130,7 @@ async fn appliers_create_share_drop_and_conflict() {
     assert_eq!((twice.status.as_u16(), &twice.json()["data"]["k"]), (201, &json!("two")));
     assert!(twice.headers["warning"].to_str().unwrap().contains("line 7: key \\\"k\\\" already set in map"));
     let strict = client.send("PATCH", &format!("{MAPS}/b?fieldManager=y&fieldValidation=Strict"), &[APPLY], yaml).await;
-    assert_eq!((strict.status.as_u16(), strict.message().contains("error strict decoding patch")), (400, true));
+    assert_eq!((strict.status.as_u16(), strict.message().contains("error strict decoding YAML")), (400, true));
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn what_an_apply_may_not_say() {
             409,
             "uid mismatch: the provided object specified uid u, and no existing object was found",
         ),
-        ("fieldManager=m", json!([]), 400, "error decoding patch"),
+        ("fieldManager=m", json!([]), 400, "error decoding YAML"),
     ] {
         let answer = apply(&client, &url, query, &object).await;
         assert_eq!(answer.status, code, "{object}: {}", answer.message());
@@ -487,4 +487,25 @@ async fn custom_objects_are_applied_by_their_schema() {
     assert_eq!(shared["spec"]["tags"], json!(["x", "y"]));
     let conflict = apply(&client, &url("v2"), "fieldManager=two", &widget("v2", json!({"one": {"k": "w"}}))).await;
     assert_eq!(conflict.message(), r#"Apply failed with 1 conflict: conflict with "one": .spec.one"#);
+}
+
+#[tokio::test]
+async fn configurations_come_as_cbor_too() {
+    let cluster = TestCluster::start().await.unwrap();
+    let client = Client::admin(&cluster);
+    let config = deployment("web", 2);
+    let body = schema::cbor::document(&schema::Node::from_value(&config), None);
+    let headers = [("content-type", "application/apply-patch+cbor")];
+    let url = format!("{DEPLOYMENTS}/web?fieldManager=one");
+    let created = client.send("PATCH", &url, &headers, body.clone()).await;
+    assert_eq!(created.status, 201, "{}", created.message());
+    let yaml = apply(&client, &format!("{DEPLOYMENTS}/web"), "fieldManager=one", &config).await;
+    assert_eq!((yaml.status.as_u16(), &yaml.body), (200, &created.body), "the same configuration changes nothing");
+    for (body, code) in [(b"\xa1".to_vec(), 400), (b"{}".to_vec(), 400), (Vec::new(), 400)] {
+        let refused = client.send("PATCH", &url, &headers, body).await;
+        assert_eq!(refused.status, code, "{}", refused.message());
+        assert!(refused.message().starts_with("error decoding YAML: "), "{}", refused.message());
+    }
+    let wrong = schema::cbor::document(&schema::Node::from_value(&json!({"apiVersion": "v1", "kind": "Secret"})), None);
+    assert_eq!(client.send("PATCH", &url, &headers, wrong).await.message(), "invalid object type: /v1, Kind=Secret");
 }

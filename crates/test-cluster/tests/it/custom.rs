@@ -11,12 +11,12 @@ use test_cluster::{Options, TestCluster};
 
 use crate::{http::Client, outside::Outside};
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-const CRONTABS: &str = "/apis/stable.example.com/v1/namespaces/default/crontabs";
+pub(crate) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub(crate) const CRONTABS: &str = "/apis/stable.example.com/v1/namespaces/default/crontabs";
 const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
 
 /// A definition with one version of everything.
-fn crontabs() -> Value {
+pub(crate) fn crontabs() -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "crontabs.stable.example.com"},
@@ -57,12 +57,12 @@ fn crontabs() -> Value {
     })
 }
 
-fn crontab(name: &str) -> Value {
+pub(crate) fn crontab(name: &str) -> Value {
     json!({"apiVersion": "stable.example.com/v1", "kind": "CronTab", "metadata": {"name": name}, "spec": {"cronSpec": "* * * * *"}})
 }
 
 /// Waits until a definition has a condition, by watching it.
-async fn wait_for(client: &Client, name: &str, kind: &str, status: &str) -> Value {
+pub(crate) async fn wait_for(client: &Client, name: &str, kind: &str, status: &str) -> Value {
     let url = format!("{DEFINITIONS}?watch=1&fieldSelector=metadata.name%3D{name}&timeoutSeconds=20");
     let mut events = events(client, &url).await;
     while let Some(event) = events.next().await {
@@ -75,7 +75,7 @@ async fn wait_for(client: &Client, name: &str, kind: &str, status: &str) -> Valu
 }
 
 /// The events of a watch as they come.
-async fn events(client: &Client, url: &str) -> std::pin::Pin<Box<dyn futures::Stream<Item = Value>>> {
+pub(crate) async fn events(client: &Client, url: &str) -> std::pin::Pin<Box<dyn futures::Stream<Item = Value>>> {
     let mut body = client.open("GET", url, &[], "").await.into_body();
     let mut rest = Vec::new();
     Box::pin(futures::stream::poll_fn(move |cx| {
@@ -96,13 +96,13 @@ async fn events(client: &Client, url: &str) -> std::pin::Pin<Box<dyn futures::St
     }))
 }
 
-async fn define(client: &Client, definition: &Value) {
+pub(crate) async fn define(client: &Client, definition: &Value) {
     let answer = client.post(DEFINITIONS, definition).await;
     assert_eq!(answer.status, 201, "{}", answer.message());
     wait_for(client, definition["metadata"]["name"].as_str().unwrap(), "Established", "True").await;
 }
 
-async fn patch(client: &Client, url: &str, patch: Value) -> crate::http::Answer {
+pub(crate) async fn patch(client: &Client, url: &str, patch: Value) -> crate::http::Answer {
     client.send("PATCH", url, &[MERGE], patch.to_string()).await
 }
 
@@ -291,7 +291,7 @@ async fn tables_selectors_and_media_types() {
 }
 
 /// A definition of two versions, the second one with other fields.
-fn foos(conversion: Value, storage: &str) -> Value {
+pub(crate) fn foos(conversion: Value, storage: &str) -> Value {
     let version = |name: &str, properties: Value| {
         json!({
             "name": name, "served": true, "storage": name == storage,
@@ -346,7 +346,7 @@ async fn without_a_webhook_only_the_version_changes_and_restarts_change_nothing(
     assert_eq!(list["items"][0]["apiVersion"], "example.com/v2");
 }
 
-async fn convert(request: Request<Incoming>) -> Response<Full<bytes::Bytes>> {
+pub(crate) async fn convert(request: Request<Incoming>) -> Response<Full<bytes::Bytes>> {
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let review: Value = serde_json::from_slice(&body).unwrap();
     let wanted = &review["request"]["desiredAPIVersion"];

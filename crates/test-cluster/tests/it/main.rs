@@ -19,6 +19,8 @@ mod operations;
 mod outside;
 mod policies;
 mod proxies;
+mod schemas;
 mod streams;
+mod versions;
 mod watching;
 mod webhooks;

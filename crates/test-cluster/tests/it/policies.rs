@@ -3,7 +3,11 @@
 use serde_json::{Value, json};
 use test_cluster::TestCluster;
 
-use crate::http::{Answer, Client};
+use crate::{
+    apply::owners,
+    custom::define,
+    http::{Answer, Client},
+};
 
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -258,4 +262,93 @@ async fn a_mutation_that_fails_refuses() {
          not mutate atomic arrays, maps or structs: .spec.selector"
     );
     assert_eq!((answer.status.as_u16(), answer.json()["reason"].as_str()), (403, Some("Invalid")));
+}
+
+/// `gadgets`, of which policies are made and which they are about.
+fn gadgets() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "gadgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "gadgets", "singular": "gadget", "kind": "Gadget", "listKind": "GadgetList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object", "properties": {"spec": {"type": "object", "properties": {
+                    "size": {"type": "integer"}, "limit": {"type": "integer", "default": 5},
+                    "parts": {
+                        "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+                        "items": {"type": "object", "required": ["name"], "properties": {
+                            "name": {"type": "string"}, "weight": {"type": "integer", "default": 1},
+                        }},
+                    },
+                }}},
+            }}}],
+        },
+    })
+}
+
+#[tokio::test]
+async fn custom_objects_are_ruled_and_are_parameters() {
+    let world = world().await;
+    define(&world.client, &gadgets()).await;
+    let url = "/apis/example.com/v1/namespaces/default/gadgets";
+    let gadget = |name: &str, spec: Value| json!({"apiVersion": "example.com/v1", "kind": "Gadget", "metadata": {"name": name}, "spec": spec});
+    assert_eq!(world.client.post(url, &gadget("limits", json!({}))).await.status, 201);
+    let spec = json!({
+        "paramKind": {"apiVersion": "example.com/v1", "kind": "Gadget"},
+        "matchConstraints": {"resourceRules": [rule("example.com", "gadgets")]},
+        "matchConditions": [{"name": "sized", "expression": "has(object.spec.size)"}],
+        // A default of the schema is seen of the parameter as well as of the object.
+        "validations": [{"expression": "object.spec.size <= params.spec.limit && object.spec.limit == 5", "message": "too large"}],
+    });
+    world.validating("limit", spec).await;
+    let bind = json!({
+        "policyName": "limit", "validationActions": ["Deny"],
+        "paramRef": {"name": "limits", "namespace": "default", "parameterNotFoundAction": "Deny"},
+    });
+    world.bind("limit", bind).await;
+    let refused = world.client.post(url, &gadget("a", json!({"size": 6}))).await;
+    assert_eq!(
+        refused.message(),
+        "gadgets.example.com \"a\" is forbidden: ValidatingAdmissionPolicy 'limit' with binding 'limit' denied request: too large"
+    );
+    let merge = ("content-type", "application/merge-patch+json");
+    let raised = world.client.send("PATCH", &format!("{url}/limits"), &[merge], r#"{"spec":{"limit":9}}"#).await;
+    assert_eq!(raised.status, 200, "{}", raised.message());
+    assert_eq!(world.client.post(url, &gadget("a", json!({"size": 6}))).await.status, 201);
+}
+
+#[tokio::test]
+async fn policies_change_custom_objects_by_their_schema() {
+    let world = world().await;
+    define(&world.client, &gadgets()).await;
+    let configuration = json!({
+        "matchConstraints": {"resourceRules": [rule("example.com", "gadgets")]},
+        "mutations": [
+            {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
+                "Object{spec: Object.spec{parts: [Object.spec.parts{name: 'frame'}], size: 3}}"}},
+            {"patchType": "JSONPatch", "jsonPatch": {"expression":
+                "[JSONPatch{op: 'add', path: '/metadata/labels', value: {'made': 'here'}}]"}},
+        ],
+    });
+    world.mutating("frame", configuration).await;
+    let url = "/apis/example.com/v1/namespaces/default/gadgets/a";
+    let config = json!({
+        "apiVersion": "example.com/v1", "kind": "Gadget", "metadata": {"name": "a"},
+        "spec": {"parts": [{"name": "wheel", "weight": 4}]},
+    });
+    let created = crate::apply::apply(&world.client, url, "fieldManager=one", &config).await;
+    assert_eq!(created.status, 201, "{}", created.message());
+    let object = created.json();
+    assert_eq!(
+        object["spec"],
+        json!({"limit": 5, "size": 3, "parts": [{"name": "wheel", "weight": 4}, {"name": "frame", "weight": 1}]})
+    );
+    assert_eq!(object["metadata"]["labels"], json!({"made": "here"}));
+    // What a policy adds is nobody's, and the next apply leaves it.
+    let expected = [
+        r#"one Apply example.com/v1 - {"f:spec":{"f:parts":{"k:{\"name\":\"wheel\"}":{".":{},"f:name":{},"f:weight":{}}}}}"#,
+    ];
+    assert_eq!(owners(&object), expected);
+    let again = crate::apply::apply(&world.client, url, "fieldManager=one", &config).await;
+    assert_eq!((again.status.as_u16(), again.json()), (200, object));
 }

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use test_cluster::TestCluster;
 
 use crate::{
+    apply::{apply, owners},
+    custom::{convert, define, foos},
     http::Client,
     outside::{Counts, Outside, own_address},
 };
@@ -61,6 +63,16 @@ async fn answer(request: Request<Incoming>, counts: Counts, last: Arc<Mutex<Valu
         }
         "/max" => patched(json!([{"op": "replace", "path": "/spec/maxReplicas", "value": 7}])),
         "/scale" => patched(json!([{"op": "replace", "path": "/spec/replicas", "value": 3}])),
+        "/inject" if object["spec"].get("injected").is_none() => {
+            patched(json!([{"op": "add", "path": "/spec/injected", "value": "yes"}]))
+        }
+        "/rename-owners" => {
+            patched(json!([{"op": "replace", "path": "/metadata/managedFields/0/manager", "value": "hook"}]))
+        }
+        "/spoil-owners" => {
+            patched(json!([{"op": "replace", "path": "/metadata/managedFields/0/operation", "value": "Nonsense"}]))
+        }
+        "/convert-note" => patched(json!([{"op": "replace", "path": "/port", "value": "7"}])),
         "/bad-patch" => patched(json!([{"op": "remove", "path": "/data/missing"}])),
         "/patch-only" => json!({"allowed": true, "patch": "W10="}),
         "/no-response" => Value::Null,
@@ -405,4 +417,113 @@ async fn conditions_decide_who_is_asked() {
     hook["failurePolicy"] = "Ignore".into();
     assert_eq!(world.client.send("PATCH", &format!("{VALIDATING}/a"), &[merge], patch(&hook)).await.status, 200);
     assert_eq!(world.create_map("y", json!({"a": "b"})).await.status, 201);
+}
+
+/// `widgets` of a test's own, whose specification holds anything.
+fn widgets() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}}, "schema": {"openAPIV3Schema": {
+                "type": "object", "properties": {
+                    "spec": {"type": "object", "properties": {"size": {"type": "integer", "default": 1}, "injected": {"type": "string"}}},
+                    "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                },
+            }}}],
+        },
+    })
+}
+
+const WIDGET: &str = "/apis/example.com/v1/namespaces/default/widgets/w";
+
+fn widget(spec: Value) -> Value {
+    json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec})
+}
+
+#[tokio::test]
+async fn custom_objects_are_admitted_as_they_are_served() {
+    let world = world().await;
+    define(&world.client, &widgets()).await;
+    let rules = json!([
+        rule(&["CREATE", "UPDATE", "DELETE"], "example.com", "v1", "widgets"),
+        rule(&["UPDATE"], "example.com", "v1", "widgets/status"),
+    ]);
+    world.configure(MUTATING, "a", json!([world.hook("inject", "/inject", rules.clone())])).await;
+    world.configure(VALIDATING, "b", json!([world.hook("allow", "/allow", rules)])).await;
+
+    // An apply that creates is a creation, with a creation's options; defaults are there already.
+    let config = widget(json!({}));
+    let created = apply(&world.client, WIDGET, "fieldManager=one&fieldValidation=Strict", &config).await;
+    assert_eq!(created.status, 201, "{}", created.message());
+    let request = world.asked()["request"].clone();
+    assert_eq!((&request["operation"], &request["oldObject"]), (&"CREATE".into(), &Value::Null));
+    assert_eq!(
+        request["options"],
+        json!({"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "one", "fieldValidation": "Strict"})
+    );
+    assert_eq!(request["object"]["spec"], json!({"size": 1, "injected": "yes"}));
+    assert_eq!(request["object"]["metadata"]["managedFields"][0]["manager"], "one");
+    // What the webhook set is nobody's, and no apply takes it away.
+    let created = created.json();
+    assert_eq!(created["spec"], json!({"size": 1, "injected": "yes"}));
+    assert_eq!(owners(&created), [r#"one Apply example.com/v1 - {"f:spec":{}}"#]);
+    let applied = apply(&world.client, WIDGET, "fieldManager=one", &widget(json!({"size": 2}))).await.json();
+    assert_eq!(applied["spec"], json!({"size": 2, "injected": "yes"}));
+    assert_eq!(owners(&applied)[0], r#"one Apply example.com/v1 - {"f:spec":{"f:size":{}}}"#);
+    let request = world.asked()["request"].clone();
+    assert_eq!((&request["operation"], &request["options"]["kind"]), (&"UPDATE".into(), &"UpdateOptions".into()));
+    assert_eq!(request["oldObject"]["spec"]["size"], 1);
+
+    // So is a patch an update.
+    let merge = ("content-type", "application/merge-patch+json");
+    let body = r#"{"spec":{"size":3},"status":{"a":"b"}}"#;
+    world.client.send("PATCH", &format!("{WIDGET}/status?fieldManager=st"), &[merge], body).await;
+    let request = world.asked()["request"].clone();
+    assert_eq!((&request["subResource"], &request["options"]["kind"]), (&"status".into(), &"UpdateOptions".into()));
+    assert_eq!(request["options"]["fieldManager"], "st");
+    world.client.send("DELETE", WIDGET, &[], "").await;
+    let request = world.asked()["request"].clone();
+    assert_eq!((&request["operation"], &request["options"]["kind"]), (&"DELETE".into(), &"DeleteOptions".into()));
+    assert_eq!((&request["oldObject"]["status"]["a"], &request["object"]), (&"b".into(), &Value::Null));
+}
+
+#[tokio::test]
+async fn webhooks_may_say_whose_a_field_is() {
+    let world = world().await;
+    define(&world.client, &widgets()).await;
+    let rules = json!([rule(&["CREATE", "UPDATE"], "example.com", "v1", "widgets")]);
+    world.configure(MUTATING, "a", json!([world.hook("rename", "/rename-owners", rules.clone())])).await;
+    let created = apply(&world.client, WIDGET, "fieldManager=one", &widget(json!({"size": 2}))).await.json();
+    assert_eq!(owners(&created), [r#"hook Apply example.com/v1 - {"f:spec":{"f:size":{}}}"#]);
+    let conflict = world.client.send("DELETE", &format!("{MUTATING}/a"), &[], "").await;
+    assert_eq!(conflict.status, 200);
+    let conflict = apply(&world.client, WIDGET, "fieldManager=one", &widget(json!({"size": 3}))).await;
+    assert_eq!(conflict.message(), r#"Apply failed with 1 conflict: conflict with "hook": .spec.size"#);
+    // What cannot be read does not count, and the client is told.
+    world.configure(MUTATING, "b", json!([world.hook("spoil", "/spoil-owners", rules)])).await;
+    let forced = apply(&world.client, WIDGET, "fieldManager=one&force=true", &widget(json!({"size": 3}))).await;
+    assert_eq!(forced.status, 200, "{}", forced.message());
+    assert_eq!(owners(&forced.json()), [r#"one Apply example.com/v1 - {"f:spec":{"f:size":{}}}"#]);
+    let warning = forced.headers["warning"].to_str().unwrap();
+    assert!(warning.contains(".metadata.managedFields was in an invalid state after admission"), "{warning}");
+}
+
+#[tokio::test]
+async fn webhooks_see_custom_objects_in_their_version() {
+    let world = world().await;
+    let converter = Outside::serve(&["convert.default.svc"], None, |request, _| Box::pin(convert(request))).await;
+    let conversion = json!({"strategy": "Webhook", "webhook": {
+        "clientConfig": {"url": converter.url("/convert"), "caBundle": converter.bundle()}, "conversionReviewVersions": ["v1"],
+    }});
+    define(&world.client, &foos(conversion, "v1")).await;
+    let rules = json!([rule(&["CREATE", "UPDATE"], "example.com", "v2", "foos")]);
+    world.configure(MUTATING, "a", json!([world.hook("port", "/convert-note", rules)])).await;
+    let foo = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}, "hostPort": "h:1"});
+    let created = world.client.post("/apis/example.com/v1/foos", &foo).await;
+    assert_eq!((created.status.as_u16(), &created.json()["hostPort"]), (201, &"h:7".into()), "{}", created.message());
+    let request = world.asked()["request"].clone();
+    assert_eq!((&request["object"]["host"], &request["object"]["port"]), (&"h".into(), &"1".into()));
+    assert_eq!((&request["resource"]["version"], &request["requestResource"]["version"]), (&"v2".into(), &"v1".into()));
 }
