@@ -11,10 +11,18 @@ use crate::config::{ConfigError, Configuration};
 use crate::kms::KmsRuntime;
 use crate::provider::{ENCRYPTED, Marks, Providers};
 
+/// What upstream puts before protobuf.
+const ENVELOPE: &[u8] = b"k8s\0";
+
 /// Makes the store's form of what another program wrote: protobuf, or JSON in another order.
 pub trait Foreign: Send + Sync + 'static {
     /// `None` when it is nothing that is known.
     fn template(&self, resource: &str, bytes: &[u8]) -> Option<Template>;
+
+    /// Whether JSON that could be taken as it is has to go through `template` all the same.
+    fn is_older(&self, _json: &[u8]) -> bool {
+        false
+    }
 }
 
 /// Encryption at rest, as configured at the moment.
@@ -61,7 +69,8 @@ impl AtRest {
 
     /// Brings the bytes of an object into the store's form.
     fn template(&self, resource: &str, bytes: Bytes) -> Result<Template, SealError> {
-        if let Some(template) = Template::from_json(&bytes) {
+        let is_older = self.foreign.as_ref().is_some_and(|foreign| foreign.is_older(&bytes));
+        if let Some(template) = Template::from_json(&bytes).filter(|_| !is_older) {
             return Ok(template);
         }
         let foreign = self.foreign.as_ref().and_then(|foreign| foreign.template(resource, &bytes));
@@ -99,7 +108,12 @@ impl Codec for AtRest {
                 false => Ok((kept.clone(), Mark::default())),
             }
         };
-        opened().map_err(|error| failed(resource, path, error))
+        opened().map_err(|error| match error {
+            SealError::NotAnObject if kept.tail.is_empty() && kept.head.starts_with(ENVELOPE) => {
+                EngineError::OtherVersion { resource: Arc::clone(resource), path: Arc::clone(path) }
+            }
+            error => failed(resource, path, error),
+        })
     }
 
     fn mark(&self, resource: &str) -> Mark {

@@ -230,6 +230,9 @@ pub enum EngineError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Another server has written it, in a version of the API that is older or newer than any that is known here.
+    #[error("{resource} {path} is kept in a version that is not known here")]
+    OtherVersion { resource: Arc<str>, path: Arc<str> },
     /// What keeps the store says no, and why, and has done nothing. A try later may be as vain.
     #[error("{detail}")]
     Refused { detail: String },

@@ -66,6 +66,9 @@ pub(crate) fn open_with_history(
         // Others may have written and deleted up to here: what is there is the state as of it.
         found.last = opened.revision;
     }
+    if factory.is_shared() {
+        found.overlook_other_versions();
+    }
     let count = found.closed.len();
     if let Some((_, error)) = found.closed.drain().next() {
         // Without them the store would look as if they had been deleted.
@@ -186,6 +189,18 @@ impl Found {
             }
         };
         Arc::new(Entry::restored(&record, mark))
+    }
+
+    /// What another server has written for itself is not shown, and not touched: its key stays taken. Upstream would
+    /// refuse each request for it, and go on with all others.
+    fn overlook_other_versions(&mut self) {
+        let is_other = |error: &EngineError| matches!(error, EngineError::OtherVersion { .. });
+        let (other, closed) = std::mem::take(&mut self.closed).into_iter().partition(|(_, error)| is_other(error));
+        self.closed = closed;
+        for ((resource, path), error) in other {
+            tracing::warn!(error = &error as &dyn std::error::Error, "not shown");
+            self.resource(&resource).tree.remove(&path);
+        }
     }
 
     fn note(&mut self, name: &str, event: Event) {

@@ -658,8 +658,15 @@ fn record_foreign(
 ) -> Result<(), EngineError> {
     let (resource, path, action, mark) = match change {
         Changed::Put(record) => {
-            let (value, mark) = shared.options.codec.open(&record.resource, &record.path, record.value)?;
-            (record.resource, record.path, Action::Put(value), mark)
+            match shared.options.codec.open(&record.resource, &record.path, record.value) {
+                Ok((value, mark)) => (record.resource, record.path, Action::Put(value), mark),
+                // What was shown before is not there in a form that can be shown any more.
+                Err(error @ EngineError::OtherVersion { .. }) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "not shown");
+                    (record.resource, record.path, Action::Delete(None), Mark::default())
+                }
+                Err(error) => return Err(error),
+            }
         }
         Changed::Delete { resource, path, .. } => (resource, path, Action::Delete(None), Mark::default()),
     };

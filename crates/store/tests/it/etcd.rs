@@ -1,10 +1,11 @@
 //! Several stores over one real etcd: what one writes the others see, in one order, and nobody acknowledges what is
 //! not so.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use engine::Revision;
 use engine::transfer::Contents;
+use engine::{Codec, EngineError, Mark, Plain, Revision, Template};
 use futures::future::join_all;
 use store::{EventKind, Expect, Filter, Key, StoreError, StoreOptions, Txn, WatchError};
 
@@ -325,5 +326,54 @@ fn a_store_that_missed_what_was_compacted_reads_everything_again() {
         let txn = Txn::new().put(&things, key("kept"), Expect::Any, object("again"));
 
         stale.commit(txn).await.unwrap();
+    });
+}
+
+/// Knows nothing of what begins as upstream's protobuf.
+struct OfOneVersion;
+
+impl Codec for OfOneVersion {
+    fn seal(&self, resource: &str, path: &str, value: &Template) -> Result<(Template, Mark), EngineError> {
+        Plain.seal(resource, path, value)
+    }
+
+    fn open(&self, resource: &Arc<str>, path: &Arc<str>, kept: Template) -> Result<(Template, Mark), EngineError> {
+        if kept.head.starts_with(b"k8s\0") {
+            return Err(EngineError::OtherVersion { resource: Arc::clone(resource), path: Arc::clone(path) });
+        }
+        Plain.open(resource, path, kept)
+    }
+
+    fn mark(&self, resource: &str) -> Mark {
+        Plain.mark(resource)
+    }
+}
+
+#[test]
+fn what_another_version_keeps_is_not_shown_and_not_touched() {
+    let Some(etcd) = EtcdServer::start() else { return };
+    drop(etcd.open());
+    runtime().block_on(etcd_put(&etcd, b"/registry/things/default/old", b"k8s\0of another time"));
+    let options = || StoreOptions { codec: Arc::new(OfOneVersion), reopen: Duration::ZERO, ..Default::default() };
+    let store = etcd.open_with(options());
+    runtime().block_on(async {
+        let things = store.resource("things");
+        let mut watch = things.watch(store.revision(), Filter::all()).unwrap();
+        assert!(things.snapshot().get(&key("old")).is_none());
+        // Its key stays taken.
+        let over = Txn::new().put(&things, key("old"), Expect::Absent, object("new"));
+        assert!(matches!(store.commit(over).await, Err(StoreError::Conflict { .. })));
+        // While the store is open it is the same, and everything else goes on.
+        store.commit(Txn::new().put(&things, key("a"), Expect::Absent, object("1"))).await.unwrap();
+        etcd_put(&etcd, b"/registry/things/default/b", b"k8s\0another").await;
+        etcd_put(&etcd, b"/registry/things/default/a", b"k8s\0another").await;
+        store.refresh().await.unwrap();
+        assert!(things.snapshot().is_empty());
+        let kinds = [watch.next().await.unwrap().kind(), watch.next().await.unwrap().kind()];
+        assert_eq!(kinds, [EventKind::Added, EventKind::Deleted]);
+        // In a version that is known it is there again.
+        etcd_put(&etcd, b"/registry/things/default/b", &object("2").to_json()).await;
+        store.refresh().await.unwrap();
+        assert_eq!(text(things.snapshot().get(&key("b")).unwrap().bytes()), "2");
     });
 }
