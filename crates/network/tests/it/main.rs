@@ -5,7 +5,7 @@ mod world;
 
 use cri::{PodNetwork, PortMapping, Protocol};
 use network::BridgeNetwork;
-use world::{World, attach, ip, seen_by};
+use world::{World, attach, command_in, ip, seen_by};
 
 #[test]
 fn pods_reach_each_other_the_node_and_the_world() {
@@ -42,12 +42,14 @@ fn both_families_at_once() {
         let ips = network.attach(&a.request).await.unwrap().ips;
         assert_eq!(ips, [ip("10.42.7.2"), ip("fd42:0:0:7::2")]);
         attach(&network, &b).await;
-        let start = std::time::Instant::now();
         let (a, b) = (&a.namespace, &b.namespace);
+        // Looking for duplicates would hold addresses back for a second, those of the link among them.
+        for (namespace, interface) in [(a, "eth0"), (b, "eth0"), (&world.node, "tiphys0")] {
+            assert_eq!(command_in(namespace, "ip", &["-6", "address", "show", "dev", interface, "tentative"]), "");
+        }
         assert_eq!(seen_by(a, "[::]:80", b, "[fd42:0:0:7::2]:80"), ip("fd42:0:0:7::3"));
         assert_eq!(seen_by(a, "[::]:80", &world.node, "[fd42:0:0:7::2]:80"), ip("fd42:0:0:7::1"));
         assert_eq!(seen_by(a, "[::]:80", b, "[fd42:0:0:7::1]:8080"), ip("fd42:0:0:7::3"), "host port");
-        assert!(start.elapsed() < std::time::Duration::from_millis(900), "nobody looks for duplicates");
     });
 }
 

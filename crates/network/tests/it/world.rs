@@ -103,10 +103,15 @@ impl World {
     }
 
     pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> String {
-        let output = self.node.run(|| std::process::Command::new(program).args(arguments).output().unwrap()).unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        command_in(&self.node, program, arguments)
     }
+}
+
+/// What the program prints when it runs in the namespace.
+pub(crate) fn command_in(namespace: &Namespace, program: &str, arguments: &[&str]) -> String {
+    let output = namespace.run(|| std::process::Command::new(program).args(arguments).output().unwrap()).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 pub(crate) async fn attach(network: &BridgeNetwork, pod: &Pod) -> IpAddr {
