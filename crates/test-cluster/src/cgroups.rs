@@ -7,7 +7,7 @@ use std::{
 
 /// The root of a test's control groups; dropping it removes the whole tree, whatever the test's end was.
 ///
-/// Processes in the groups must be gone by then: a group that is in use stays, and says so.
+/// Processes in the groups must be gone by then: a group that is in use stays, and the test fails.
 pub struct ControlGroups {
     root: String,
 }
@@ -35,9 +35,8 @@ impl ControlGroups {
 impl Drop for ControlGroups {
     fn drop(&mut self) {
         for tree in self.trees() {
-            if let Err(error) = remove(&tree) {
-                eprintln!("control group {} stays: {error}", tree.display());
-            }
+            let removed = remove(&tree);
+            assert!(removed.is_ok() || std::thread::panicking(), "{} stays: {removed:?}", tree.display());
         }
     }
 }

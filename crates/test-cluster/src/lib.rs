@@ -28,6 +28,10 @@ use supervisor::Supervisor;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+mod cgroups;
+
+pub use cgroups::ControlGroups;
+
 /// Common name of the certificate that extension servers believe.
 const PROXY_NAME: &str = "front-proxy-client";
 

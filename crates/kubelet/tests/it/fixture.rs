@@ -9,7 +9,7 @@ use kube::{Api, Client};
 use kubelet::{Config, Kubelet, Parts};
 use serde_json::{Value, json};
 use supervisor::Supervisor;
-use test_cluster::TestCluster;
+use test_cluster::{ControlGroups, TestCluster};
 
 use crate::fake::Fake;
 
@@ -21,6 +21,8 @@ pub(crate) struct Fixture {
     pub kubelet: Kubelet,
     pub supervisor: Supervisor,
     pub client: Client,
+    /// Last: what is in the groups goes first.
+    groups: ControlGroups,
 }
 
 impl Fixture {
@@ -35,15 +37,16 @@ impl Fixture {
             .await
             .expect("default account");
         let supervisor = Supervisor::new();
-        let kubelet = start_kubelet(&cluster, &runtime, &supervisor).await;
-        Fixture { cluster, runtime, kubelet, supervisor, client }
+        let groups = ControlGroups::new(format!("/tiphys-test-{}", std::process::id()));
+        let kubelet = start_kubelet(&cluster, &runtime, &supervisor, &groups).await;
+        Fixture { cluster, runtime, kubelet, supervisor, client, groups }
     }
 
     /// Ends the agent and starts another over the same runtime and directory.
     pub(crate) async fn restart(&mut self) {
         self.supervisor.shutdown().await;
         self.supervisor = Supervisor::new();
-        self.kubelet = start_kubelet(&self.cluster, &self.runtime, &self.supervisor).await;
+        self.kubelet = start_kubelet(&self.cluster, &self.runtime, &self.supervisor, &self.groups).await;
     }
 
     pub(crate) fn pods(&self) -> Api<Pod> {
@@ -143,11 +146,16 @@ impl Fixture {
     }
 }
 
-async fn start_kubelet(cluster: &TestCluster, runtime: &Fake, supervisor: &Supervisor) -> Kubelet {
+async fn start_kubelet(
+    cluster: &TestCluster,
+    runtime: &Fake,
+    supervisor: &Supervisor,
+    groups: &ControlGroups,
+) -> Kubelet {
     let mut config = Config::new(NODE, cluster.directory().join("node"));
     config.node_ips = vec!["192.0.2.10".parse().unwrap()];
     config.cluster_dns = vec!["10.43.0.10".parse().unwrap()];
-    config.cgroup_root = format!("/tiphys-test-{}", std::process::id());
+    config.cgroup_root = groups.root().to_owned();
     let parts = Parts {
         config,
         client: cluster.client_as("system:node:node-1", &["system:nodes"]),

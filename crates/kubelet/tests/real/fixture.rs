@@ -15,7 +15,7 @@ use kubelet::{Config, Kubelet, Parts};
 use runtime::{LoopbackOnly, Runtime, RuntimeConfig};
 use serde_json::{Value, json};
 use supervisor::Supervisor;
-use test_cluster::TestCluster;
+use test_cluster::{ControlGroups, TestCluster};
 
 const NODE: &str = "node-1";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,6 +28,8 @@ pub(crate) struct Fixture {
     directory: tempfile::TempDir,
     pods: Cache<Pod>,
     _caches: Caches,
+    /// Last: what is in the groups goes first.
+    _groups: ControlGroups,
 }
 
 impl Fixture {
@@ -49,8 +51,9 @@ impl Fixture {
         let caches = Caches::new(client.clone(), cluster.supervisor());
         let pods = caches.of::<Pod>();
         let supervisor = Supervisor::new();
+        let groups = ControlGroups::new(cgroup_root(directory.path()));
         let kubelet = start(&cluster, directory.path().to_owned(), &supervisor).await;
-        Fixture { cluster, client, kubelet, supervisor, directory, pods, _caches: caches }
+        Fixture { cluster, client, kubelet, supervisor, directory, pods, _caches: caches, _groups: groups }
     }
 
     /// Ends runtime and agent as a process that is replaced does, and starts others.
