@@ -15,16 +15,37 @@ struct Outcome {
     result: Result<(), String>,
 }
 
-/// What is done once at the start, as upstream names it.
-const HOOKS: [&str; 4] = [
+/// What is done before the server answers anybody, by upstream's names for the parts that do it there.
+const HOOKS: [&str; 16] = [
+    "poststarthook/start-apiserver-admission-initializer",
     "poststarthook/generic-apiserver-start-informers",
     "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-filter",
+    "poststarthook/start-apiextensions-informers",
     "poststarthook/start-apiextensions-controllers",
-    "poststarthook/start-apiserver-admission-initializer",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/start-kube-apiserver-identity-lease-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
+    "poststarthook/aggregator-reload-proxy-client-cert",
+    "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-openapi-controller",
+    "poststarthook/apiservice-openapiv3-controller",
 ];
 /// What is done once, and not yet when the server begins to answer.
-const LATE_HOOKS: [&str; 2] =
-    ["poststarthook/rbac/bootstrap-roles", "poststarthook/start-system-namespaces-controller"];
+const LATE_HOOKS: [&str; 9] = [
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/bootstrap-controller",
+    "poststarthook/apiservice-discovery-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+    "autoregister-completion",
+];
 
 /// How long a shared store may take to say how far it is. Upstream: `--etcd-healthcheck-timeout`.
 const PATIENCE: Duration = Duration::from_secs(2);

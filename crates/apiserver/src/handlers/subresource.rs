@@ -109,7 +109,9 @@ pub(super) async fn run_action(
     action: &dyn Action,
 ) -> Result<Answer, ApiError> {
     let options = WriteOptions::from_query(&call.query, "CreateOptions")?;
-    let (body, output) = write::receive(&mut call, &gvk).await?;
+    // What an action answers has no columns: a client that takes a table only is refused before anything happens.
+    let output = read::output(&call)?;
+    let (body, _) = write::receive(&mut call, &gvk).await?;
     let mut cx = call.context(server, Verb::Create);
     cx.dry_run = options.dry_run;
     let outcome = action

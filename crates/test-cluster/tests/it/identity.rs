@@ -45,6 +45,12 @@ async fn reviews_answer() {
     assert_eq!(answer.json()["status"]["allowed"], true);
     let answer = admin.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &json!({})).await;
     assert_eq!(answer.json()["status"]["userInfo"]["username"], "admin");
+
+    // A review has no columns.
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io"), ("content-type", "application/json")];
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let answer = admin.send("POST", path, &table, review.to_string()).await;
+    assert_eq!((answer.status.as_u16(), answer.json()["reason"].as_str()), (406, Some("NotAcceptable")));
 }
 
 #[tokio::test]

@@ -28,6 +28,11 @@ async fn every_health_check_can_be_asked_alone() {
         let text = String::from_utf8(verbose.body.to_vec()).unwrap();
         let name = endpoint.trim_start_matches('/');
         assert!(text.contains("[+]ping ok\n") && text.ends_with(&format!("{name} check passed\n")), "{text}");
+        // What upstream's suite wants to see, of each kind one.
+        for check in ["start-apiextensions-informers", "bootstrap-controller", "rbac/bootstrap-roles"] {
+            assert!(text.contains(&format!("[+]poststarthook/{check} ok\n")), "{text}");
+        }
+        assert!(text.contains("[+]autoregister-completion ok\n"), "{text}");
         for line in text.lines().filter_map(|line| line.strip_prefix("[+]")) {
             let check = line.strip_suffix(" ok").unwrap();
             assert_eq!(client.get(&format!("{endpoint}/{check}")).await.body, "ok", "{check}");
