@@ -43,7 +43,8 @@ EOF
   recipe etcd <<EOF
 names: ["k8s.gcr.io/etcd:3.4.13-0"]
 packages: [etcd-server]
-keep: [/usr/bin/etcd]
+dependencies: true
+programs: [/usr/bin/etcd]
 links: [[/usr/local/bin/etcd, /usr/bin/etcd]]
 config: {Cmd: [etcd], Env: [$path]}
 EOF

@@ -1,7 +1,7 @@
 //! Reading docker-archives (`docker save`) and OCI archives into the store.
 //! Upstream: containerd `core/images/archive` `ImportIndex`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 
@@ -153,7 +153,12 @@ impl Store {
     fn import_oci(&self, ingest: &Ingest<'_>, index: &Index<'_>, names: &[Reference]) -> Result<Vec<Arc<Image>>> {
         let top: ImageIndex = parse("index.json", &index.document("index.json")?)?;
         let tags = docker_tags(index)?;
-        let entries: Vec<_> = top.manifests.into_iter().filter(|entry| !is_attestation(entry)).collect();
+        let mut entries: Vec<_> = top.manifests.into_iter().filter(|entry| !is_attestation(entry)).collect();
+        if !names.is_empty() {
+            // An image of several names has an entry for each.
+            let mut seen = BTreeSet::new();
+            entries.retain(|entry| seen.insert(entry.descriptor.digest.clone()));
+        }
         bound(entries.len(), names)?;
         let mut images = Vec::with_capacity(entries.len());
         for entry in entries {
