@@ -445,3 +445,69 @@ async fn who_scales_finds_the_selector() {
         [r#"hpa Update stable.example.com/v1 scale {"f:spec":{"f:replicas":{}}}"#]
     );
 }
+
+/// As many fields and descriptions as the definition of an operator that embeds a pod template.
+fn large_schema() -> Value {
+    let description = "What this is for, in as many words as generated documentation has for each and every field, so that the \
+        whole definition is as large as those that embed templates of pods are. ";
+    let leaf = |index: usize| match index % 4 {
+        0 => {
+            json!({"type": "string", "description": description, "maxLength": 253, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"})
+        }
+        1 => json!({"type": "integer", "description": description, "format": "int32", "minimum": 0}),
+        2 => json!({"description": description, "x-kubernetes-int-or-string": true}),
+        _ => json!({"type": "object", "description": description, "additionalProperties": {"type": "string"}}),
+    };
+    let fields: serde_json::Map<String, Value> = (0..20).map(|index| (format!("field{index}"), leaf(index))).collect();
+    let mut keyed = fields.clone();
+    keyed.insert("name".to_owned(), json!({"type": "string"}));
+    let section = |index: usize| match index % 2 {
+        0 => json!({"type": "object", "description": description, "properties": fields}),
+        _ => json!({
+            "type": "array", "description": description, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+            "items": {"type": "object", "required": ["name"], "properties": keyed},
+        }),
+    };
+    let sections: serde_json::Map<String, Value> =
+        (0..60).map(|index| (format!("section{index}"), section(index))).collect();
+    json!({"type": "object", "properties": sections})
+}
+
+#[tokio::test]
+async fn a_definition_as_large_as_an_operators_is_served() {
+    let cluster = TestCluster::start().await.unwrap();
+    let client = Client::admin(&cluster);
+    let definition = gadgets(large_schema());
+    assert!(definition.to_string().len() > 250_000);
+    let url = format!("{DEFINITIONS}/gadgets.example.com");
+    let created = apply(&client, &url, "fieldManager=one&fieldValidation=Strict", &definition).await;
+    assert_eq!(created.status, 201, "{}", created.message());
+    crate::custom::wait_for(&client, "gadgets.example.com", "Established", "True").await;
+    let before = client.get(&url).await.json();
+    let again = apply(&client, &url, "fieldManager=one", &definition).await;
+    assert_eq!((again.status.as_u16(), again.json()), (200, before));
+
+    let spec = json!({
+        "section0": {"field0": "a-b", "field1": 3, "field2": "50%", "field3": {"k": "v"}},
+        "section1": [{"name": "x", "field1": 1}, {"name": "y", "field0": "c"}],
+    });
+    let object = format!("{GADGETS}/a");
+    let applied = apply(&client, &object, "fieldManager=one", &gadget("a", spec)).await;
+    assert_eq!(applied.status, 201, "{}", applied.message());
+    let changed = json!({"section1": [{"name": "y", "field0": "d"}], "section59": [{"name": "z", "field2": 9}]});
+    let conflict = apply(&client, &object, "fieldManager=two", &gadget("a", changed.clone())).await;
+    assert_eq!(
+        conflict.message(),
+        r#"Apply failed with 1 conflict: conflict with "one": .spec.section1[name="y"].field0"#
+    );
+    let forced = apply(&client, &object, "fieldManager=two&force=true", &gadget("a", changed)).await.json();
+    assert_eq!(forced["spec"]["section1"], json!([{"name": "x", "field1": 1}, {"name": "y", "field0": "d"}]));
+    let refused =
+        patch(&client, &object, json!({"spec": {"section58": {"field0": "A", "field1": -1, "field2": true}}})).await;
+    assert_eq!(causes(&refused).len(), 3, "{}", refused.message());
+    let index = client.get("/openapi/v3").await.json();
+    let document = index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
+    let schemas = client.get(&document).await.json()["components"]["schemas"].clone();
+    let spec = &schemas["com.example.v1.Gadget"]["properties"]["spec"];
+    assert_eq!(spec["properties"]["section59"]["items"]["properties"]["field1"]["format"], "int32");
+}
