@@ -18,7 +18,7 @@ pub use authn::{
     Anonymous, AuthenticationOptions, Authenticators, BootstrapTokens, CachedTokens, RequestHeaderOptions,
     TokenAuthenticator, TokenFile,
 };
-pub use authz::{EscalationCheck, NodeAuthorizer, Rbac, Union};
+pub use authz::{ClaimStatusCheck, EscalationCheck, NodeAuthorizer, Rbac, Union};
 pub use follow::follow;
-pub use reload::watch_file;
+pub use reload::{Reloads, watch_file};
 pub use service_account::{ServiceAccountTokens, TokenError, TokenSettings};

@@ -9,10 +9,71 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::Timestamp;
+use metrics::{Counter, Family, Gauge, Stability};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use supervisor::Supervisor;
 use tokio::io::unix::AsyncFd;
 use tracing::{error, info};
+
+const LABELS: [&str; 2] = ["apiserver_id_hash", "status"];
+static AUTHENTICATION: Family<Counter, 2> = Family::new(
+    "apiserver_authentication_config_controller_automatic_reloads_total",
+    Stability::Beta,
+    "Total number of automatic reloads of authentication configuration split by status and apiserver identity.",
+    LABELS,
+);
+static AUTHENTICATION_LAST: Family<Gauge, 2> = Family::new(
+    "apiserver_authentication_config_controller_automatic_reload_last_timestamp_seconds",
+    Stability::Beta,
+    "Timestamp of the last automatic reload of authentication configuration split by status and apiserver identity.",
+    LABELS,
+);
+static AUTHORIZATION: Family<Counter, 2> = Family::new(
+    "apiserver_authorization_config_controller_automatic_reloads_total",
+    Stability::Beta,
+    "Total number of automatic reloads of authorization configuration split by status and apiserver identity.",
+    LABELS,
+);
+static AUTHORIZATION_LAST: Family<Gauge, 2> = Family::new(
+    "apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds",
+    Stability::Beta,
+    "Timestamp of the last automatic reload of authorization configuration split by status and apiserver identity.",
+    LABELS,
+);
+
+/// Counts how often a configuration was read again, in upstream's names.
+/// Upstream: `server/options/{authenticationconfig,authorizationconfig}/metrics`.
+#[derive(Clone)]
+pub struct Reloads {
+    total: &'static Family<Counter, 2>,
+    last: &'static Family<Gauge, 2>,
+    server: String,
+}
+
+impl Reloads {
+    /// Of the authentication configuration of the API server with this identity.
+    pub fn of_authentication(server: &str) -> Self {
+        Self { total: &AUTHENTICATION, last: &AUTHENTICATION_LAST, server: hash(server) }
+    }
+
+    /// Of its authorization configuration.
+    pub fn of_authorization(server: &str) -> Self {
+        Self { total: &AUTHORIZATION, last: &AUTHORIZATION_LAST, server: hash(server) }
+    }
+
+    /// It was read again, and counts or cannot be used.
+    pub fn note(&self, is_used: bool) {
+        let labels = [self.server.as_str(), if is_used { "success" } else { "failure" }];
+        self.total.with(labels).inc();
+        self.last.with(labels).set(Timestamp::now().as_second());
+    }
+}
+
+fn hash(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().fold("sha256:".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
+}
 
 /// Largest file that is read.
 const MAX_BYTES: u64 = 4 << 20;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt, ready};
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, Gvr, field::go_quote};
 
 use crate::request::UserInfo;
 
@@ -63,6 +63,39 @@ pub struct Attributes {
     pub path: String,
     pub field_selector: String,
     pub label_selector: String,
+}
+
+impl Attributes {
+    /// What is answered to who may not do it. Upstream: `responsewriters.ForbiddenStatusError`.
+    pub fn forbidden(&self, reason: &str) -> ApiError {
+        let mut why = self.forbidden_message();
+        if !reason.is_empty() {
+            why.push_str(": ");
+            why.push_str(reason);
+        }
+        ApiError::forbidden(&Gvr::new(&self.api_group, &self.api_version, &self.resource), &self.name, why)
+    }
+
+    /// Upstream: `responsewriters.forbiddenMessage`, with its escaping of what could read as HTML.
+    fn forbidden_message(&self) -> String {
+        let (user, verb) = (go_quote(&self.user.name), &self.verb);
+        let message = if !self.is_resource_request {
+            format!("User {user} cannot {verb} path {}", go_quote(&self.path))
+        } else {
+            let resource = match self.subresource.as_str() {
+                "" => self.resource.clone(),
+                subresource => format!("{}/{subresource}", self.resource),
+            };
+            let (resource, group) = (go_quote(&resource), go_quote(&self.api_group));
+            let what = format!("User {user} cannot {verb} resource {resource} in API group {group}");
+            if self.namespace.is_empty() {
+                format!("{what} at the cluster scope")
+            } else {
+                format!("{what} in the namespace {}", go_quote(&self.namespace))
+            }
+        };
+        message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,12 @@
 //! Which authorizers are asked, in which order: `--authorization-mode` or an `AuthorizationConfiguration`.
 //! Upstream: `pkg/kubeapiserver/authorizer`, `k8s.io/apiserver/pkg/apis/apiserver/validation`.
 
-use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use apimachinery::{
     field::{Error, ErrorList, Path as FieldPath},
@@ -15,7 +20,7 @@ use registry::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{NodeAuthorizer, Rbac, WebhookAuthorizer, WebhookSettings, webhook};
+use super::{Abac, NodeAuthorizer, Rbac, WebhookAuthorizer, WebhookSettings, counted::Counted, webhook};
 use crate::outgoing;
 
 const MODES: [&str; 6] = ["ABAC", "AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook"];
@@ -35,6 +40,9 @@ pub struct AuthorizationConfiguration {
     kind: String,
     #[serde(default)]
     authorizers: Vec<AuthorizerConfig>,
+    /// Of the mode `ABAC`, which only flags can ask for.
+    #[serde(skip)]
+    policy_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -116,9 +124,27 @@ impl AuthorizationConfiguration {
         Ok(parsed)
     }
 
-    /// As the flags say: modes, and the webhook where it is one of them.
-    pub fn of_modes(modes: &[String], webhook: Option<&WebhookFlags>) -> Result<Self, AuthorizationConfigError> {
+    /// As the flags say: modes, the webhook and the file of policies where they are among them.
+    /// Upstream: `BuiltInAuthorizationOptions.Validate`.
+    pub fn of_modes(
+        modes: &[String],
+        webhook: Option<&WebhookFlags>,
+        policy_file: Option<&Path>,
+    ) -> Result<Self, AuthorizationConfigError> {
         let mut authorizers = Vec::new();
+        let has = |wanted: &str| modes.iter().any(|mode| mode == wanted);
+        let wrong = |why: &str| Err(AuthorizationConfigError(why.to_owned()));
+        if let Some(unknown) = modes.iter().find(|mode| !MODES.contains(&mode.as_str())) {
+            return wrong(&format!("authorization-mode {unknown:?} is not a valid mode"));
+        }
+        match (has("ABAC"), policy_file) {
+            (true, None) => return wrong("authorization-mode ABAC's authorization policy file not passed"),
+            (false, Some(_)) => return wrong("cannot specify --authorization-policy-file without mode ABAC"),
+            _ => {}
+        }
+        if webhook.is_some() && !has("Webhook") {
+            return wrong("cannot specify --authorization-webhook-config-file without mode Webhook");
+        }
         for mode in modes {
             let mut config = AuthorizerConfig { kind: mode.clone(), name: mode.to_lowercase(), webhook: None };
             if mode == "Webhook" {
@@ -146,7 +172,8 @@ impl AuthorizationConfiguration {
             authorizers.push(config);
         }
         let (api_version, kind) = ("apiserver.config.k8s.io/v1", "AuthorizationConfiguration");
-        Ok(Self { api_version: api_version.to_owned(), kind: kind.to_owned(), authorizers })
+        let policy_file = policy_file.map(Path::to_owned);
+        Ok(Self { api_version: api_version.to_owned(), kind: kind.to_owned(), authorizers, policy_file })
     }
 
     /// The authorizers in the order in which they are asked.
@@ -169,7 +196,7 @@ impl AuthorizationConfiguration {
                 errors.push(Error::required(&kind_path, ""));
                 continue;
             }
-            if !MODES.contains(&kind) || kind == "ABAC" {
+            if !MODES.contains(&kind) || (kind == "ABAC" && self.policy_file.is_none()) {
                 let known: Vec<&str> = MODES.into_iter().filter(|mode| *mode != "ABAC").collect();
                 errors.push(Error::not_supported(&kind_path, kind, &known));
                 continue;
@@ -179,10 +206,11 @@ impl AuthorizationConfiguration {
                 continue;
             }
             check_name(&config.name, &mut names, &path.child("name"), &mut errors);
+            let mut add = |authorizer| all.push(Arc::new(Counted::new(kind, &config.name, authorizer)));
             match (kind, &config.webhook) {
                 ("Webhook", Some(webhook)) => {
                     if let Some(authorizer) = webhook.build(&config.name, &path, &mut errors) {
-                        all.push(Arc::new(authorizer));
+                        add(Arc::new(authorizer));
                     }
                 }
                 ("Webhook", None) => errors.push(Error::required(&path.child("webhook"), "required when type=Webhook")),
@@ -190,14 +218,24 @@ impl AuthorizationConfiguration {
                     let why = "may only be specified when type=Webhook";
                     errors.push(Error::invalid(&path.child("webhook"), "non-null", why));
                 }
-                ("Node", None) => all.push(nodes.clone()),
-                ("RBAC", None) => all.push(rbac.clone()),
-                ("AlwaysAllow", None) => all.push(Arc::new(AlwaysAllow)),
-                _ => all.push(Arc::new(AlwaysDeny)),
+                ("Node", None) => add(nodes.clone()),
+                ("RBAC", None) => add(rbac.clone()),
+                ("AlwaysAllow", None) => add(Arc::new(AlwaysAllow)),
+                ("ABAC", None) => {
+                    let file = self.policy_file.as_deref().unwrap_or(Path::new(""));
+                    add(Arc::new(Abac::read(file).map_err(|error| AuthorizationConfigError(chain(&error)))?));
+                }
+                _ => add(Arc::new(AlwaysDeny)),
             }
         }
         if errors.is_empty() { Ok(all) } else { Err(AuthorizationConfigError(errors.aggregate())) }
     }
+}
+
+/// An error with its causes: who reads it sees no more of it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn check_name<'a>(name: &'a str, seen: &mut HashSet<&'a str>, path: &FieldPath, errors: &mut ErrorList) {
@@ -414,7 +452,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_asked_who_denies_everything() {
-        let config = AuthorizationConfiguration::of_modes(&["AlwaysDeny".to_owned()], None).unwrap();
+        let config = AuthorizationConfiguration::of_modes(&["AlwaysDeny".to_owned()], None, None).unwrap();
         let all = config.build(&Arc::new(Rbac::new()), &Arc::new(NodeAuthorizer::new())).unwrap();
         let union = super::super::Union::new(all);
         let ask = async |user: UserInfo| {
@@ -423,6 +461,14 @@ mod tests {
         };
         assert!(!ask(UserInfo::new("ada", ["dev"])).await);
         assert!(ask(UserInfo::new("root", ["system:masters"])).await);
-        assert!(AuthorizationConfiguration::of_modes(&["Webhook".to_owned()], None).is_err());
+        for (mode, file, why) in [
+            ("Webhook", None, "Webhook's authorization config file not passed"),
+            ("ABAC", None, "ABAC's authorization policy file not passed"),
+            ("RBAC", Some(Path::new("x")), "cannot specify --authorization-policy-file without mode ABAC"),
+            ("Magic", None, "authorization-mode \"Magic\" is not a valid mode"),
+        ] {
+            let error = AuthorizationConfiguration::of_modes(&[mode.to_owned()], None, file).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
     }
 }

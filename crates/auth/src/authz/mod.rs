@@ -1,7 +1,10 @@
 //! Authorization: the chain of authorizers, and the two that are built in.
 //! Upstream: `k8s.io/apiserver/pkg/authorization/union` and the plugins of `plugin/pkg/auth/authorizer`.
 
+mod abac;
+mod claims;
 mod config;
+mod counted;
 mod escalation;
 mod node;
 mod rbac;
@@ -18,6 +21,8 @@ use registry::{
     auth::{Attributes, Authorizer, Decision, Rules},
 };
 
+pub use abac::{Abac, AbacError};
+pub use claims::ClaimStatusCheck;
 pub use config::{AuthorizationConfigError, AuthorizationConfiguration, WebhookFlags};
 pub use escalation::EscalationCheck;
 pub use node::NodeAuthorizer;
@@ -62,18 +67,28 @@ impl Authorizer for Union {
 
     fn rules_for<'a>(&'a self, user: &'a UserInfo, namespace: &'a str) -> BoxFuture<'a, Rules> {
         async move {
-            let mut all = Rules::default();
+            let (mut all, mut errors) = (Rules::default(), Vec::new());
             for authorizer in self.0.load_full().iter() {
                 let rules = authorizer.rules_for(user, namespace).await;
                 all.resource.extend(rules.resource);
                 all.non_resource.extend(rules.non_resource);
                 all.incomplete |= rules.incomplete;
                 if !rules.evaluation_error.is_empty() {
-                    all.evaluation_error.push_str(&rules.evaluation_error);
+                    errors.push(rules.evaluation_error);
                 }
             }
+            all.evaluation_error = aggregate(errors);
             all
         }
         .boxed()
+    }
+}
+
+/// Several errors as one. Upstream: `utilerrors.Aggregate`.
+fn aggregate(errors: Vec<String>) -> String {
+    match errors.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
     }
 }

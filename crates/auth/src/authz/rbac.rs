@@ -143,6 +143,29 @@ impl Rbac {
         grants
     }
 
+    /// Roles that the user's bindings name and that are not there, as upstream says it.
+    fn missing(&self, user: &UserInfo, namespace: &str) -> Vec<String> {
+        let index = self.index.read();
+        let groups = user.groups.iter().cloned().map(SubjectKey::Group);
+        let keys: HashSet<&Key> = std::iter::once(SubjectKey::User(user.name.clone()))
+            .chain(groups)
+            .filter_map(|subject| index.by_subject.get(&subject))
+            .flatten()
+            .filter(|key| key.0.is_empty() || key.0 == namespace)
+            .collect();
+        let roles = keys.into_iter().filter_map(|key| Some((key, &index.bindings.get(key)?.role)));
+        let missing = roles.filter(|(key, role)| !index.roles.contains_key(&role_key(role, &key.0)));
+        let mut missing: Vec<String> = missing
+            .map(|(_, role)| {
+                let name = apimachinery::field::go_quote(&role.name);
+                format!("{}.rbac.authorization.k8s.io {name} not found", role.kind.to_lowercase())
+            })
+            .collect();
+        missing.sort_unstable();
+        missing.dedup();
+        missing
+    }
+
     /// The rules that a reference in a binding of `namespace` (empty: of the cluster) stands for; `None`: there is no
     /// such role.
     pub(crate) fn rules_of(&self, role: &RoleRef, namespace: &str) -> Option<Arc<Vec<PolicyRule>>> {
@@ -234,6 +257,7 @@ impl Authorizer for Rbac {
                     });
                 }
             }
+            result.evaluation_error = super::aggregate(self.missing(user, namespace));
             result
         }
         .boxed()

@@ -1,5 +1,6 @@
 //! Table of the controllers' roles; each is bound to the service account of the same name in `kube-system`.
-//! The facts are those of upstream's `controller_policy.go`. `service-lb-controller` is the one of our own: it
+//! The facts are those of upstream's `controller_policy.go`: what they watch, they watch as
+//! `system:kube-controller-manager`. `service-lb-controller` is the one of our own: it
 //! gives LoadBalancer Services an address, as a cloud provider would.
 
 use super::RoleRow;
@@ -35,7 +36,7 @@ pub(super) const ROLES: &[RoleRow] = &[
             "create delete get list patch update watch | batch | jobs",
             "update | batch | cronjobs/status",
             "update | batch | cronjobs/finalizers",
-            "delete list watch | core | pods",
+            "delete list | core | pods",
             EVENTS,
         ],
     ),
@@ -81,7 +82,7 @@ pub(super) const ROLES: &[RoleRow] = &[
         "system:controller:endpoint-controller",
         &[
             "get list watch | core | pods services",
-            "create delete get list update watch | core | endpoints",
+            "create delete get list update | core | endpoints",
             "create | core | endpoints/restricted",
             EVENTS,
         ],
@@ -91,7 +92,7 @@ pub(super) const ROLES: &[RoleRow] = &[
         &[
             "get list watch | core | nodes pods services",
             "update | core | services/finalizers",
-            "create delete get list update watch | discovery.k8s.io | endpointslices",
+            "create delete get list update | discovery.k8s.io | endpointslices",
             EVENTS,
         ],
     ),
@@ -101,7 +102,7 @@ pub(super) const ROLES: &[RoleRow] = &[
             "get list watch | core | endpoints services",
             "update | core | services/finalizers",
             "update | core | endpoints/finalizers",
-            "create delete get list update watch | discovery.k8s.io | endpointslices",
+            "create delete get list update | discovery.k8s.io | endpointslices",
             EVENTS,
         ],
     ),
@@ -111,7 +112,9 @@ pub(super) const ROLES: &[RoleRow] = &[
             "get list patch update watch | core | persistentvolumes",
             "patch update | core | persistentvolumeclaims/status",
             "get list watch | core | persistentvolumeclaims",
-            "get | core | services",
+            "get list watch | storage.k8s.io | storageclasses",
+            "get | core | services endpoints",
+            "get | core | secrets",
             EVENTS,
         ],
     ),
@@ -130,7 +133,7 @@ pub(super) const ROLES: &[RoleRow] = &[
             "get list watch | core | pods",
             "update | core | pods/finalizers",
             "create delete get list watch | resource.k8s.io | resourceclaims",
-            "patch update | resource.k8s.io | resourceclaims resourceclaims/status",
+            "patch update | resource.k8s.io | resourceclaims resourceclaims/status resourceclaims/binding",
             "patch update | core | pods/status",
             EVENTS,
         ],
@@ -140,7 +143,9 @@ pub(super) const ROLES: &[RoleRow] = &[
         &[
             "delete get list watch | core | pods",
             "patch update | core | pods/status",
-            "get list watch | resource.k8s.io | resourceclaims resourceslices deviceclasses",
+            "get list watch | resource.k8s.io | resourceclaims",
+            "get list watch | resource.k8s.io | resourceslices",
+            "get list watch | resource.k8s.io | deviceclasses",
             EVENTS,
         ],
     ),
@@ -151,10 +156,10 @@ pub(super) const ROLES: &[RoleRow] = &[
             "get list watch | autoscaling | horizontalpodautoscalers",
             "update | autoscaling | horizontalpodautoscalers/status",
             "get update | * | */scale",
-            "list watch | core | pods",
-            "list watch | metrics.k8s.io | pods",
-            "get list watch | custom.metrics.k8s.io | *",
-            "get list watch | external.metrics.k8s.io | *",
+            "list | core | pods",
+            "list | metrics.k8s.io | pods",
+            "get list | custom.metrics.k8s.io | *",
+            "get list | external.metrics.k8s.io | *",
             EVENTS,
         ],
     ),
@@ -179,33 +184,33 @@ pub(super) const ROLES: &[RoleRow] = &[
     row(
         "system:controller:node-controller",
         &[
-            "delete get list patch update watch | core | nodes",
+            "delete get list patch update | core | nodes",
             "patch update | core | nodes/status",
             "patch update | core | pods/status",
-            "delete get list watch | core | pods",
+            "delete get list | core | pods",
             EVENTS,
-            "get list watch | coordination.k8s.io | leases",
         ],
     ),
     row(
         "system:controller:persistent-volume-binder",
         &[
-            "create delete get list patch update watch | core | persistentvolumes",
-            "patch update | core | persistentvolumes/status",
-            "get list patch update watch | core | persistentvolumeclaims",
-            "patch update | core | persistentvolumeclaims/status",
+            "create delete get list update watch | core | persistentvolumes",
+            "update | core | persistentvolumes/status",
+            "get list update watch | core | persistentvolumeclaims",
+            "update | core | persistentvolumeclaims/status",
             "create delete get list watch | core | pods",
             "get list watch | storage.k8s.io | storageclasses",
-            "create delete get | core | endpoints services",
-            "get list watch | core | secrets",
-            "get list watch | core | nodes",
+            "create delete get update | core | endpoints",
+            "create delete get | core | services",
+            "get | core | secrets",
+            "get list | core | nodes",
             "watch | core | events",
             EVENTS,
         ],
     ),
     row(
         "system:controller:pod-garbage-collector",
-        &["delete list watch | core | pods", "get list watch | core | nodes", "patch | core | pods/status"],
+        &["delete list watch | core | pods", "get list | core | nodes", "patch | core | pods/status"],
     ),
     row(
         "system:controller:replicaset-controller",
@@ -266,7 +271,7 @@ pub(super) const ROLES: &[RoleRow] = &[
             "create delete get patch update | core | pods",
             "create delete get list patch update watch | apps | controllerrevisions",
             "create get | core | persistentvolumeclaims",
-            "delete list update watch | core | persistentvolumeclaims",
+            "delete update | core | persistentvolumeclaims",
             EVENTS,
         ],
     ),
@@ -290,9 +295,10 @@ pub(super) const ROLES: &[RoleRow] = &[
     ),
     row("system:controller:pv-protection-controller", &["get list update watch | core | persistentvolumes", EVENTS]),
     row(
-        "system:controller:vac-protection-controller",
+        "system:controller:volumeattributesclass-protection-controller",
         &[
-            "get list watch | core | persistentvolumes persistentvolumeclaims",
+            "get list watch | core | persistentvolumeclaims",
+            "get list watch | core | persistentvolumes",
             "get list update watch | storage.k8s.io | volumeattributesclasses",
             EVENTS,
         ],
@@ -323,11 +329,6 @@ pub(super) const ROLES: &[RoleRow] = &[
     ),
     row(
         "system:controller:storage-version-migrator-controller",
-        &[
-            "list watch | storagemigration.k8s.io | storageversionmigrations",
-            "update | storagemigration.k8s.io | storageversionmigrations/status",
-            "get list patch watch | * | *",
-            EVENTS,
-        ],
+        &["create list patch | * | *", "update | storagemigration.k8s.io | storageversionmigrations/status"],
     ),
 ];

@@ -1,4 +1,5 @@
-//! Tables of the default roles and bindings. The facts are those of upstream's `policy.go` and `namespace_policy.go`.
+//! Tables of the default roles and bindings. The facts are those of upstream's `policy.go` and `namespace_policy.go`, with
+//! the feature gates that are on by default in v1.36.
 
 use super::RoleRow;
 
@@ -32,7 +33,14 @@ pub(super) const ROLES: &[RoleRow] = &[
         "system:discovery",
         &["get | /livez /readyz /healthz /version /version/ /openapi /openapi/* /api /api/* /apis /apis/*"],
     ),
-    row("system:monitoring", &["get | /healthz /healthz/* /livez /livez/* /readyz /readyz/* /metrics /metrics/slis"]),
+    row(
+        "system:monitoring",
+        &[
+            "get | /metrics /metrics/slis /livez /readyz /healthz /livez/* /readyz/* /healthz/*",
+            "get | /flagz",
+            "get | /statusz",
+        ],
+    ),
     row(
         "system:basic-user",
         &[
@@ -83,9 +91,9 @@ pub(super) const ROLES: &[RoleRow] = &[
         TO_VIEW,
         &[
             "get list watch | core | pods replicationcontrollers replicationcontrollers/scale serviceaccounts services \
-             endpoints persistentvolumeclaims persistentvolumeclaims/status configmaps",
+             services/status endpoints persistentvolumeclaims persistentvolumeclaims/status configmaps",
             "get list watch | core | limitranges resourcequotas bindings events pods/status resourcequotas/status \
-             namespaces/status replicationcontrollers/status pods/log services/status",
+             namespaces/status replicationcontrollers/status pods/log",
             "get list watch | core | namespaces",
             "get list watch | discovery.k8s.io | endpointslices",
             "get list watch | apps | controllerrevisions statefulsets statefulsets/status statefulsets/scale daemonsets \
@@ -108,9 +116,9 @@ pub(super) const ROLES: &[RoleRow] = &[
             "create get list watch | core | nodes",
             "patch update | core | nodes/status",
             "patch update | core | nodes",
-            "create patch update | core events.k8s.io | events",
-            "create delete get | core | pods",
+            "create patch update | core | events",
             "get list watch | core | pods",
+            "create delete | core | pods",
             "patch update | core | pods/status",
             "create | core | pods/eviction",
             "get list watch | core | configmaps secrets",
@@ -124,10 +132,9 @@ pub(super) const ROLES: &[RoleRow] = &[
             "get list watch | storage.k8s.io | csidrivers",
             "create delete get patch update | storage.k8s.io | csinodes",
             "get list watch | node.k8s.io | runtimeclasses",
-            "get | core | serviceaccounts",
             "get | resource.k8s.io | resourceclaims",
-            "create delete deletecollection get list patch update watch | resource.k8s.io | resourceslices",
-            "get list watch | certificates.k8s.io | clustertrustbundles",
+            "deletecollection | resource.k8s.io | resourceslices",
+            "get | core | serviceaccounts",
         ],
     ),
     row(
@@ -139,7 +146,8 @@ pub(super) const ROLES: &[RoleRow] = &[
         &[
             "get list watch | core | nodes",
             "proxy | core | nodes",
-            "* | core | nodes/proxy nodes/metrics nodes/stats nodes/log nodes/configz nodes/healthz nodes/pods",
+            "* | core | nodes/proxy nodes/metrics nodes/stats nodes/log",
+            "* | core | nodes/configz nodes/healthz nodes/pods",
         ],
     ),
     row("system:node-bootstrapper", &["create get list watch | certificates.k8s.io | certificatesigningrequests"]),
@@ -149,13 +157,16 @@ pub(super) const ROLES: &[RoleRow] = &[
     ),
     row("system:kube-aggregator", &["get list watch | core | endpoints services"]),
     row(
+        "system:heapster",
+        &["get list watch | core | events pods nodes namespaces", "get list watch | extensions | deployments"],
+    ),
+    row("system:kube-dns", &["list watch | core | endpoints services"]),
+    row(
         "system:kube-controller-manager",
         &[
             "create patch update | core events.k8s.io | events",
             "create | coordination.k8s.io | leases",
             "get update | coordination.k8s.io | leases | kube-controller-manager",
-            "create | coordination.k8s.io | leasecandidates",
-            "get list watch patch update | coordination.k8s.io | leasecandidates",
             "create | core | secrets serviceaccounts",
             "delete | core | secrets",
             "get | core | configmaps namespaces secrets serviceaccounts",
@@ -171,9 +182,7 @@ pub(super) const ROLES: &[RoleRow] = &[
         &[
             "create patch update | core events.k8s.io | events",
             "create | coordination.k8s.io | leases",
-            "get list update watch | coordination.k8s.io | leases | kube-scheduler",
-            "create | coordination.k8s.io | leasecandidates",
-            "get list watch patch update | coordination.k8s.io | leasecandidates",
+            "get update | coordination.k8s.io | leases | kube-scheduler",
             "get list watch | core | nodes",
             "delete get list watch | core | pods",
             "create | core | bindings pods/binding",
@@ -186,12 +195,18 @@ pub(super) const ROLES: &[RoleRow] = &[
             "create | authentication.k8s.io | tokenreviews",
             "create | authorization.k8s.io | subjectaccessreviews",
             "get list watch | storage.k8s.io | csinodes",
+            "get list watch | storage.k8s.io | volumeattachments",
             "get list watch | core | namespaces",
             "get list watch | storage.k8s.io | csidrivers",
             "get list watch | storage.k8s.io | csistoragecapacities",
-            "get list watch | storage.k8s.io | volumeattachments",
-            "get list watch | resource.k8s.io | deviceclasses resourceclaims resourceslices",
-            "patch update | resource.k8s.io | resourceclaims resourceclaims/status",
+            "get list watch | resource.k8s.io | deviceclasses",
+            "get list patch update watch | resource.k8s.io | resourceclaims",
+            "get list patch update watch | resource.k8s.io | resourceclaims/status",
+            "get list patch update watch | core | pods/finalizers",
+            "get list watch | resource.k8s.io | resourceslices",
+            // `DRAExtendedResource` and `DRAResourceClaimGranularStatusAuthorization`, on since v1.36.
+            "create delete | resource.k8s.io | resourceclaims",
+            "patch update | resource.k8s.io | resourceclaims/binding",
         ],
     ),
     row(
@@ -218,11 +233,10 @@ pub(super) const ROLES: &[RoleRow] = &[
             "list watch | core | endpoints services",
             "get list watch | core | nodes",
             "create patch update | core events.k8s.io | events",
-            "list watch | discovery.k8s.io | endpointslices",
             "list watch | networking.k8s.io | servicecidrs",
+            "list watch | discovery.k8s.io | endpointslices",
         ],
     ),
-    row("system:cluster-trust-bundle-discovery", &["get list watch | certificates.k8s.io | clustertrustbundles"]),
     row(
         "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
         &["create | certificates.k8s.io | certificatesigningrequests/nodeclient"],
@@ -258,6 +272,7 @@ pub(super) const BINDINGS: &[(&str, &[&str])] = &[
     ("system:public-info-viewer", &["Group system:authenticated", "Group system:unauthenticated"]),
     ("system:node-proxier", &["User system:kube-proxy"]),
     ("system:kube-controller-manager", &["User system:kube-controller-manager"]),
+    ("system:kube-dns", &["ServiceAccount kube-system/kube-dns"]),
     ("system:kube-scheduler", &["User system:kube-scheduler"]),
     ("system:volume-scheduler", &["User system:kube-scheduler"]),
     ("system:service-account-issuer-discovery", &["Group system:serviceaccounts"]),

@@ -1,6 +1,7 @@
 //! Public keys: from PEM of any kind that administrators have, from a JWK, and as a JWK.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use p521::ecdsa::signature::Verifier as _;
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde_json::{Value, json};
 use x509_parser::{
@@ -36,11 +37,16 @@ enum Material {
     /// An uncompressed point.
     P256(Vec<u8>),
     P384(Vec<u8>),
+    P521(Vec<u8>),
 }
+
+/// What is said of a key on another curve.
+pub(super) const WRONG_CURVE: &str = "only the curves P-256, P-384 and P-521 are supported";
 
 const OID_EC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const OID_P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const OID_P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
+const OID_P521: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
 const OID_RSA_NULL: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
 
 impl PublicKey {
@@ -78,12 +84,13 @@ impl PublicKey {
         Ok(keys)
     }
 
-    /// An uncompressed point of P-256 or P-384, by its length.
+    /// An uncompressed point of P-256, P-384 or P-521, by its length.
     pub(super) fn of_point(point: &[u8]) -> Result<Self, KeyError> {
         let material = match point.len() {
             65 => Material::P256(point.to_vec()),
             97 => Material::P384(point.to_vec()),
-            _ => return Err(KeyError("only the curves P-256 and P-384 are supported".to_owned())),
+            133 => Material::P521(point.to_vec()),
+            _ => return Err(KeyError(WRONG_CURVE.to_owned())),
         };
         Ok(Self::with_own_id(material))
     }
@@ -116,8 +123,12 @@ impl PublicKey {
         let bytes = |name: &str| text(name).and_then(|text| BASE64.decode(text.trim_end_matches('=')).ok());
         let key = match (text("kty")?, text("crv")) {
             ("RSA", _) => Self::of_rsa(&bytes("n")?, &bytes("e")?),
-            ("EC", Some(curve @ ("P-256" | "P-384"))) => {
-                let size: usize = if curve == "P-256" { 32 } else { 48 };
+            ("EC", Some(curve @ ("P-256" | "P-384" | "P-521"))) => {
+                let size: usize = match curve {
+                    "P-256" => 32,
+                    "P-384" => 48,
+                    _ => 66,
+                };
                 let mut point = vec![4];
                 for coordinate in [bytes("x")?, bytes("y")?] {
                     point.extend(std::iter::repeat_n(0, size.checked_sub(coordinate.len())?));
@@ -145,10 +156,15 @@ impl PublicKey {
                 jwk["e"] = BASE64.encode(exponent).into();
                 jwk
             }
-            Material::P256(point) | Material::P384(point) => {
+            Material::P256(point) | Material::P384(point) | Material::P521(point) => {
                 let mut jwk = common("EC");
                 let (x, y) = point[1..].split_at(point.len() / 2);
-                jwk["crv"] = if point.len() == 65 { "P-256" } else { "P-384" }.into();
+                jwk["crv"] = match point.len() {
+                    65 => "P-256",
+                    97 => "P-384",
+                    _ => "P-521",
+                }
+                .into();
                 jwk["x"] = BASE64.encode(x).into();
                 jwk["y"] = BASE64.encode(y).into();
                 jwk
@@ -162,6 +178,7 @@ impl PublicKey {
             Material::Rsa { .. } => Algorithm::Rs256,
             Material::P256(_) => Algorithm::Es256,
             Material::P384(_) => Algorithm::Es384,
+            Material::P521(_) => Algorithm::Es512,
         }
     }
 
@@ -177,6 +194,11 @@ impl PublicKey {
             (Material::P384(point), Algorithm::Es384) => {
                 UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, point).verify(message, signature).is_ok()
             }
+            (Material::P521(point), Algorithm::Es512) => {
+                let signature = p521::ecdsa::Signature::from_slice(signature);
+                let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(point);
+                matches!((key, signature), (Ok(key), Ok(signature)) if key.verify(message, &signature).is_ok())
+            }
             (Material::Rsa { modulus, exponent }, algorithm) => {
                 let parameters = match algorithm {
                     Algorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
@@ -185,7 +207,7 @@ impl PublicKey {
                     Algorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
                     Algorithm::Ps384 => &signature::RSA_PSS_2048_8192_SHA384,
                     Algorithm::Ps512 => &signature::RSA_PSS_2048_8192_SHA512,
-                    Algorithm::Es256 | Algorithm::Es384 => return false,
+                    Algorithm::Es256 | Algorithm::Es384 | Algorithm::Es512 => return false,
                 };
                 RsaPublicKeyComponents { n: modulus, e: exponent }.verify(parameters, message, signature).is_ok()
             }
@@ -210,6 +232,7 @@ impl Material {
             }
             Self::P256(point) => of_curve(OID_P256, point),
             Self::P384(point) => of_curve(OID_P384, point),
+            Self::P521(point) => of_curve(OID_P521, point),
         }
     }
 }
@@ -236,7 +259,7 @@ pub(super) fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
 /// PKCS#8 of a key in SEC 1, whose curve is in it.
 pub(super) fn pkcs8_of_sec1(sec1: &[u8]) -> Option<Vec<u8>> {
     let contains = |curve: &[u8]| sec1.windows(curve.len()).any(|window| window == curve);
-    let curve = [OID_P256, OID_P384].into_iter().find(|curve| contains(curve))?;
+    let curve = [OID_P256, OID_P384, OID_P521].into_iter().find(|curve| contains(curve))?;
     let algorithm = tlv(0x30, &[OID_EC, curve].concat());
     Some(tlv(0x30, &[tlv(0x02, &[0]), algorithm, tlv(0x04, sec1)].concat()))
 }

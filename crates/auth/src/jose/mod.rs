@@ -24,6 +24,7 @@ pub enum Algorithm {
     Ps512,
     Es256,
     Es384,
+    Es512,
 }
 
 /// A token in its parts. Nothing in it is to be believed before a key has checked it.
@@ -52,8 +53,18 @@ struct Header {
 }
 
 impl Algorithm {
-    pub const ALL: [Self; 8] =
-        [Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Ps384, Self::Ps512, Self::Es256, Self::Es384];
+    /// All that upstream takes (`oidc.AllValidSigningAlgorithms`).
+    pub const ALL: [Self; 9] = [
+        Self::Es256,
+        Self::Es384,
+        Self::Es512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+    ];
 
     /// As in a header: `RS256`.
     pub const fn name(self) -> &'static str {
@@ -66,6 +77,7 @@ impl Algorithm {
             Self::Ps512 => "PS512",
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
         }
     }
 

@@ -1,6 +1,7 @@
 //! The key that signs.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use p521::{ecdsa::signature::Signer as _, elliptic_curve::sec1::ToSec1Point as _, pkcs8::DecodePrivateKey as _};
 use ring::{
     rand::SystemRandom,
     signature::{
@@ -11,7 +12,10 @@ use ring::{
 use serde_json::json;
 use x509_parser::pem::Pem;
 
-use super::{KeyError, PublicKey, key::pkcs8_of_sec1};
+use super::{
+    KeyError, PublicKey,
+    key::{WRONG_CURVE, pkcs8_of_sec1},
+};
 
 /// A private key. Never printed.
 pub struct SigningKey {
@@ -23,6 +27,7 @@ pub struct SigningKey {
 enum Pair {
     Ecdsa(EcdsaKeyPair),
     Rsa(RsaKeyPair),
+    P521(p521::ecdsa::SigningKey),
 }
 
 impl SigningKey {
@@ -44,10 +49,7 @@ impl SigningKey {
             return Ok(Self::of_rsa(RsaKeyPair::from_der(der).map_err(|error| bad(&error))?));
         }
         let wrapped = if label == "EC PRIVATE KEY" {
-            Some(
-                pkcs8_of_sec1(der)
-                    .ok_or_else(|| KeyError("only the curves P-256 and P-384 are supported".to_owned()))?,
-            )
+            Some(pkcs8_of_sec1(der).ok_or_else(|| KeyError(WRONG_CURVE.to_owned()))?)
         } else {
             None
         };
@@ -57,6 +59,10 @@ impl SigningKey {
                 let public = PublicKey::of_point(pair.public_key().as_ref())?;
                 return Ok(Self { pair: Pair::Ecdsa(pair), public, random });
             }
+        }
+        if let Ok(secret) = p521::SecretKey::from_pkcs8_der(pkcs8) {
+            let public = PublicKey::of_point(secret.public_key().to_sec1_point(false).as_bytes())?;
+            return Ok(Self { pair: Pair::P521(secret.into()), public, random });
         }
         Ok(Self::of_rsa(RsaKeyPair::from_pkcs8(pkcs8).map_err(|error| bad(&error))?))
     }
@@ -79,6 +85,11 @@ impl SigningKey {
         let failed = |_| KeyError("failed to sign the token".to_owned());
         let signature = match &self.pair {
             Pair::Ecdsa(pair) => BASE64.encode(pair.sign(&self.random, payload.as_bytes()).map_err(failed)?),
+            Pair::P521(key) => {
+                let signature: p521::ecdsa::Signature =
+                    key.try_sign(payload.as_bytes()).map_err(|_| KeyError("failed to sign the token".to_owned()))?;
+                BASE64.encode(signature.to_bytes())
+            }
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &self.random, payload.as_bytes(), &mut signature).map_err(failed)?;
@@ -98,6 +109,8 @@ mod tests {
     const RSA_PUBLIC: &str = include_str!("testdata/rsa.pub");
     const EC_SEC1: &str = include_str!("testdata/ec-sec1.pem");
     const EC384: &str = include_str!("testdata/ec384.pem");
+    const EC521: &str = include_str!("testdata/ec521.pem");
+    const EC521_SEC1: &str = include_str!("testdata/ec521-sec1.pem");
 
     #[test]
     fn every_kind_of_key_signs_and_is_found_again() {
@@ -106,6 +119,8 @@ mod tests {
             (RSA_PKCS1, Algorithm::Rs256),
             (EC_SEC1, Algorithm::Es256),
             (EC384, Algorithm::Es384),
+            (EC521, Algorithm::Es512),
+            (EC521_SEC1, Algorithm::Es512),
         ] {
             let key = SigningKey::from_pem(pem).unwrap();
             let token = key.sign(&json!({"sub": "a"})).unwrap();

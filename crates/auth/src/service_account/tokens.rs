@@ -179,7 +179,14 @@ impl ServiceAccountTokens {
         // A name of a key is a hint, no more: those made before keys were named as they are now still hold.
         let named = keys.public.iter().filter(|key| key.id == parsed.key_id);
         let others = keys.public.iter().filter(|key| key.id != parsed.key_id);
-        let allowed = [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Es256, Algorithm::Es384];
+        let allowed = [
+            Algorithm::Rs256,
+            Algorithm::Rs384,
+            Algorithm::Rs512,
+            Algorithm::Es256,
+            Algorithm::Es384,
+            Algorithm::Es512,
+        ];
         if !named.chain(others).any(|key| parsed.is_signed_by(key, &allowed)) {
             return Err("invalid bearer token: the signature is not that of a known key".to_owned());
         }

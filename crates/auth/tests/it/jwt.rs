@@ -186,6 +186,81 @@ async fn expressions_map_and_judge() {
     issuer.server.supervisor.shutdown().await;
 }
 
+/// Groups that the token does not carry: it says where they are, and who vouches for them is another issuer.
+#[tokio::test]
+async fn groups_are_got_from_where_the_token_says() {
+    let (own, graph, stranger) = (key(), key(), key());
+    let (answer, base) = (Arc::new(Mutex::new(Value::Null)), Arc::new(Mutex::new(String::new())));
+    let (own_jwk, graph_jwk) = (own.public_key().to_jwk(), graph.public_key().to_jwk());
+    let (served, url) = (answer.clone(), base.clone());
+    let server = Server::start(move |path, sent| {
+        let url = url.lock().clone();
+        let found =
+            |issuer: &str| json!({"issuer": format!("{url}{issuer}"), "jwks_uri": format!("{url}{issuer}/keys")});
+        match path {
+            "/.well-known/openid-configuration" => (200, found("")),
+            "/keys" => (200, json!({"keys": [own_jwk]})),
+            "/graph/.well-known/openid-configuration" => (200, found("/graph")),
+            "/graph/keys" => (200, json!({"keys": [graph_jwk]})),
+            "/graph/groups" if *sent == json!("Bearer shown") => (200, served.lock().clone()),
+            _ => (404, Value::Null),
+        }
+    })
+    .await;
+    *base.lock() = server.url();
+    let configuration = json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration", "jwt": [{
+        "issuer": {"url": server.url(), "certificateAuthority": server.authority, "audiences": ["us"]},
+        "claimMappings": {"username": {"claim": "sub", "prefix": ""}, "groups": {"claim": "groups", "prefix": "g:"}},
+    }]});
+    let configuration = AuthenticationConfiguration::parse(&configuration.to_string()).unwrap();
+    let all = JwtAuthenticators::start(&configuration, Algorithm::ALL.to_vec(), vec![], &server.supervisor).unwrap();
+    all.ready().await;
+    let now = Timestamp::now().as_second();
+    let claims = |issuer: &str, rest: Value| {
+        let mut claims =
+            json!({"iss": format!("{}{issuer}", server.url()), "aud": "us", "exp": now + 60, "sub": "ada"});
+        claims.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        claims
+    };
+    let token = |rest: Value| own.sign(&claims("", rest)).unwrap();
+    let endpoint = format!("{}/graph/groups", server.url());
+    let elsewhere = |source: Value| json!({"_claim_names": {"groups": "graph"}, "_claim_sources": {"graph": source}});
+    let shown = elsewhere(json!({"endpoint": endpoint, "access_token": "shown"}));
+
+    *answer.lock() = graph.sign(&claims("/graph", json!({"groups": ["dev", "ops"]}))).unwrap().into();
+    assert_eq!(ask(&all, &token(shown.clone())).await.unwrap().unwrap().groups, ["g:dev", "g:ops"]);
+    let mut both = shown.clone();
+    both["groups"] = json!(["here"]);
+    assert_eq!(ask(&all, &token(both)).await.unwrap().unwrap().groups, ["g:here"], "what is there is not looked for");
+    // Neither a claim that is said to be within the token nor one of another name is looked for.
+    for none in [elsewhere(json!({"JWT": "x"})), json!({"_claim_names": {"other": "graph"}, "_claim_sources": {}})] {
+        assert_eq!(ask(&all, &token(none)).await.unwrap().unwrap().groups, [""; 0]);
+    }
+    for (rest, why) in [
+        (elsewhere(json!({"endpoint": endpoint})), "while getting distributed claim \"groups\""),
+        (json!({"_claim_names": {"groups": "graph"}}), "no claim sources"),
+        (json!({"_claim_names": {"groups": "x"}, "_claim_sources": {}}), "missing in _claims_sources"),
+        (json!({"_claim_names": "x"}), "error parsing distributed claim names"),
+    ] {
+        let error = ask(&all, &token(rest)).await.unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+    let groups = json!({"groups": ["system:masters"]});
+    for (answered, why) in [
+        (stranger.sign(&claims("/graph", groups.clone())).unwrap(), "failed to verify signature"),
+        (graph.sign(&claims("", groups.clone())).unwrap(), "failed to verify signature"),
+        (graph.sign(&claims("/graph", json!({"groups": [], "aud": "them"}))).unwrap(), "expected audience"),
+        (graph.sign(&claims("/graph", json!({"groups": [], "exp": now - 1}))).unwrap(), "expired"),
+        (graph.sign(&claims("/graph", json!({}))).unwrap(), "did not contain claim: groups"),
+        ("nonsense".to_owned(), "did not answer with a token"),
+    ] {
+        *answer.lock() = answered.into();
+        let error = ask(&all, &token(shown.clone())).await.unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+    server.supervisor.shutdown().await;
+}
+
 #[test]
 fn mistakes_of_a_configuration_are_said() {
     let supervisor = supervisor::Supervisor::new();

@@ -289,6 +289,13 @@ impl Registry {
 
     /// Runs the mutating plugins, and once more where one of them asks for it.
     pub async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
+        let (start, operation) = (Instant::now(), request.operation);
+        let outcome = self.mutate_by_plugins(request).await;
+        observe_step(operation, "admit", outcome.is_err(), start);
+        outcome
+    }
+
+    async fn mutate_by_plugins(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
         loop {
             for plugin in &self.inner.admission {
                 if plugin.handles(request.info, request.subresource, request.operation) {
@@ -307,6 +314,13 @@ impl Registry {
 
     /// Runs the validating plugins.
     pub async fn validate_admission(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
+        let start = Instant::now();
+        let outcome = self.validate_by_plugins(request).await;
+        observe_step(request.operation, "validate", outcome.is_err(), start);
+        outcome
+    }
+
+    async fn validate_by_plugins(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
         for plugin in &self.inner.admission {
             if plugin.handles(request.info, request.subresource, request.operation) {
                 let start = Instant::now();
@@ -433,6 +447,19 @@ static ADMISSION: Family<Histogram, 4> = Family::with_bounds(
     ["name", "operation", "rejected", "type"],
     &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5],
 );
+
+static ADMISSION_STEPS: Family<Histogram, 3> = Family::with_bounds(
+    "apiserver_admission_step_admission_duration_seconds",
+    Stability::Stable,
+    "Admission sub-step latency histogram in seconds, broken out for each operation and API resource and step type (validate or admit).",
+    ["operation", "rejected", "type"],
+    &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5],
+);
+
+fn observe_step(operation: Operation, step: &str, rejected: bool, start: Instant) {
+    let rejected = if rejected { "true" } else { "false" };
+    ADMISSION_STEPS.with([operation.as_str(), rejected, step]).observe_duration(start.elapsed());
+}
 
 fn observe(name: &str, operation: Operation, step: &str, rejected: bool, start: Instant) {
     let rejected = if rejected { "true" } else { "false" };

@@ -101,7 +101,7 @@ impl RemoteKeys {
             return Ok(false);
         }
         *fetched = Some(Instant::now());
-        let set = self.inner.get(&place).await.map_err(|why| format!("oidc: verify token: fetching keys {why}"))?;
+        let set = self.inner.get(&place).await.map_err(|why| format!("fetching keys {why}"))?;
         let keys = set["keys"].as_array().ok_or("oidc: the key set has no keys")?;
         self.inner.keys.store(Some(Arc::new(keys.iter().take(MAX_KEYS).filter_map(PublicKey::from_jwk).collect())));
         drop(fetched);
@@ -135,24 +135,33 @@ impl Inner {
     }
 
     async fn get(&self, url: &str) -> Result<Value, String> {
-        let settings =
-            Settings { trust: self.trust.clone(), protocols: Protocols::Http1AndHttp2, ..Settings::default() };
-        let client = Client::for_url(url, settings).map_err(|error| error.to_string())?;
-        let uri: http::Uri = url.parse().map_err(|_| format!("{url}: not a URL"))?;
-        let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let request = Request::get(path)
-            .header(header::ACCEPT, "application/json")
-            .body(outbound::empty())
-            .map_err(|error| error.to_string())?;
-        let exchange = async {
-            let response = client.send(request).await.map_err(|error| error.to_string())?;
-            if response.status() != StatusCode::OK {
-                return Err(format!("{url}: {}", response.status()));
-            }
-            let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
-            let body = body.map_err(|error| format!("{url}: {error}"))?.to_bytes();
-            serde_json::from_slice(&body).map_err(|error| format!("{url}: {error}"))
-        };
-        tokio::time::timeout(TIMEOUT, exchange).await.map_err(|_| format!("{url}: no answer in time"))?
+        let body = fetch(&self.trust, url, "").await?;
+        serde_json::from_slice(&body).map_err(|error| format!("{url}: {error}"))
     }
+}
+
+/// Gets a document of an issuer; `token` is sent as a bearer token where there is one.
+pub(super) async fn fetch(trust: &Trust, url: &str, token: &str) -> Result<bytes::Bytes, String> {
+    let settings = Settings { trust: trust.clone(), protocols: Protocols::Http1AndHttp2, ..Settings::default() };
+    let client = Client::for_url(url, settings).map_err(|error| error.to_string())?;
+    let uri: http::Uri = url.parse().map_err(|_| format!("{url}: not a URL"))?;
+    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let mut request = Request::get(path)
+        .header(header::ACCEPT, "application/json, application/jwt")
+        .body(outbound::empty())
+        .map_err(|error| error.to_string())?;
+    if !token.is_empty() {
+        let mut value = http::HeaderValue::try_from(format!("Bearer {token}")).map_err(|error| error.to_string())?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+    }
+    let exchange = async {
+        let response = client.send(request).await.map_err(|error| error.to_string())?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("{url}: {}", response.status()));
+        }
+        let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
+        Ok(body.map_err(|error| format!("{url}: {error}"))?.to_bytes())
+    };
+    tokio::time::timeout(TIMEOUT, exchange).await.map_err(|_| format!("{url}: no answer in time"))?
 }

@@ -1,9 +1,10 @@
 //! Tokens of other issuers, by OpenID Connect: who may issue them, what they must say, and whom they stand for.
 //!
 //! Configured by `--authentication-config`, which is read again when it changes, or by the flags `--oidc-*`.
-//! Upstream: `k8s.io/apiserver/plugin/pkg/authenticator/token/oidc`. Distributed claims are not resolved.
+//! Upstream: `k8s.io/apiserver/plugin/pkg/authenticator/token/oidc`.
 
 mod config;
+mod distributed;
 mod keys;
 
 use std::{
@@ -28,6 +29,7 @@ pub use config::{AuthenticationConfiguration, ClaimRule, ConfigError, Issuer, Jw
 use super::TokenAuthenticator;
 use crate::jose::{Algorithm, Unverified};
 use config::{Compiled, Expression, Mapping, user_value};
+use distributed::Resolver;
 use keys::RemoteKeys;
 
 /// A changed configuration counts once all its issuers were found, or is given up after this time.
@@ -51,6 +53,8 @@ struct Jwt {
     algorithms: Vec<Algorithm>,
     compiled: Compiled,
     keys: RemoteKeys,
+    /// Of groups that come from a claim.
+    resolver: Option<Resolver>,
 }
 
 impl JwtAuthenticators {
@@ -72,6 +76,16 @@ impl JwtAuthenticators {
             issuer: jwt.issuer.url.clone(),
             audiences: jwt.issuer.audiences.clone(),
             algorithms: self.algorithms.clone(),
+            resolver: match &compiled.groups {
+                Mapping::Claim { name, .. } => Some(Resolver::new(
+                    name,
+                    &jwt.issuer.audiences,
+                    &self.algorithms,
+                    &jwt.issuer.certificate_authority,
+                    &self.supervisor,
+                )),
+                Mapping::Expression(_) | Mapping::Nothing => None,
+            },
             compiled,
             keys: RemoteKeys::start(
                 &jwt.issuer.url,
@@ -124,7 +138,7 @@ impl TokenAuthenticator for JwtAuthenticators {
             let issuer = claims.get("iss").and_then(Value::as_str).unwrap_or_default();
             let current = self.current.load_full();
             let Some(jwt) = current.iter().find(|jwt| jwt.issuer == issuer) else { return Ok(None) };
-            let user = jwt.user(&parsed, &claims, Timestamp::now()).await.map_err(AuthenticationError)?;
+            let user = jwt.user(&parsed, claims, Timestamp::now()).await.map_err(AuthenticationError)?;
             // The issuer's audiences were checked; to the API server it is the user that counts.
             Ok(Some(TokenIdentity { user, audiences: Vec::new() }))
         }
@@ -136,51 +150,58 @@ impl Jwt {
     async fn user(
         &self,
         token: &Unverified<'_>,
-        claims: &Map<String, Value>,
+        mut claims: Map<String, Value>,
         now: Timestamp,
     ) -> Result<UserInfo, String> {
-        self.check_bounds(claims, now)?;
-        if token.algorithm.is_none_or(|algorithm| !self.algorithms.contains(&algorithm)) {
-            let expected: Vec<&str> = self.algorithms.iter().map(|algorithm| algorithm.name()).collect();
-            return Err(format!(
-                "oidc: verify token: oidc: id token signed with unsupported algorithm, expected {expected:?} got {:?}",
-                token.algorithm_name
-            ));
+        check_bounds(&self.audiences, &claims, now).map_err(|why| format!("oidc: verify token: {why}"))?;
+        signed_by(&self.keys, token, &self.algorithms).await.map_err(|why| format!("oidc: verify token: {why}"))?;
+        if let Some(resolver) = &self.resolver {
+            resolver.expand(&mut claims).await?;
         }
-        if !self.keys.has_signed(token, &self.algorithms).await? {
-            return Err("oidc: verify token: failed to verify signature: no key of the issuer has signed it".to_owned());
-        }
-        self.compiled.user(claims)
+        self.compiled.user(&claims)
     }
+}
 
-    /// Times and audiences.
-    fn check_bounds(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<(), String> {
-        let of_token: Vec<&str> = match claims.get("aud") {
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
-        if !self.audiences.iter().any(|audience| of_token.contains(&audience.as_str())) {
-            return Err(format!(
-                "oidc: verify token: oidc: expected audience in {:?} got {of_token:?}",
-                self.audiences
-            ));
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "seconds with a fraction; what is beyond is far away")]
-        let seconds = |name: &str| {
-            let value = claims.get(name)?;
-            value.as_i64().or_else(|| value.as_f64().map(|value| value as i64))
-        };
-        let now = now.as_second();
-        let end = seconds("exp").ok_or("oidc: verify token: oidc: token has no expiry")?;
-        if end < now {
-            return Err("oidc: verify token: oidc: token is expired".to_owned());
-        }
-        if seconds("nbf").is_some_and(|begin| now + LEEWAY < begin) {
-            return Err("oidc: verify token: oidc: current time before the nbf (not before) time".to_owned());
-        }
-        Ok(())
+/// Whether one of the keys has signed the token, with an algorithm that is allowed.
+async fn signed_by(keys: &RemoteKeys, token: &Unverified<'_>, allowed: &[Algorithm]) -> Result<(), String> {
+    if token.algorithm.is_none_or(|algorithm| !allowed.contains(&algorithm)) {
+        let expected: Vec<&str> = allowed.iter().map(|algorithm| algorithm.name()).collect();
+        return Err(format!(
+            "oidc: id token signed with unsupported algorithm, expected {expected:?} got {:?}",
+            token.algorithm_name
+        ));
     }
+    if keys.has_signed(token, allowed).await? {
+        Ok(())
+    } else {
+        Err("failed to verify signature: no key of the issuer has signed it".to_owned())
+    }
+}
+
+/// Times and audiences.
+fn check_bounds(audiences: &[String], claims: &Map<String, Value>, now: Timestamp) -> Result<(), String> {
+    let of_token: Vec<&str> = match claims.get("aud") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    if !audiences.iter().any(|audience| of_token.contains(&audience.as_str())) {
+        return Err(format!("oidc: expected audience in {audiences:?} got {of_token:?}"));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "seconds with a fraction; what is beyond is far away")]
+    let seconds = |name: &str| {
+        let value = claims.get(name)?;
+        value.as_i64().or_else(|| value.as_f64().map(|value| value as i64))
+    };
+    let now = now.as_second();
+    let end = seconds("exp").ok_or("oidc: token has no expiry")?;
+    if end < now {
+        return Err("oidc: token is expired".to_owned());
+    }
+    if seconds("nbf").is_some_and(|begin| now + LEEWAY < begin) {
+        return Err("oidc: current time before the nbf (not before) time".to_owned());
+    }
+    Ok(())
 }
 
 impl Compiled {
