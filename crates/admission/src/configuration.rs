@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     event_rate_limit::{Limit, LimitKind},
     pod_security::{self, Level, LevelVersion, Policy, Version},
+    resource_quota::LimitedResource,
 };
 
 /// Of all plugins that have settings.
@@ -20,6 +21,8 @@ pub struct Configuration {
     pub default_tolerations: Vec<Toleration>,
     pub allowed_tolerations: Vec<Toleration>,
     pub event_rate_limits: Vec<Limit>,
+    /// What may be used only where a quota covers it.
+    pub limited_resources: Vec<LimitedResource>,
     /// Registries, or paths below them.
     pub image_registries: Vec<String>,
     /// Settings of the plugins that read their own, by plugin.
@@ -73,6 +76,7 @@ impl Configuration {
                 self.allowed_tolerations = tolerations(&own["whitelist"])?;
             }
             "EventRateLimit" => self.event_rate_limits = limits(&own["limits"])?,
+            "ResourceQuota" => self.limited_resources = limited_resources(&own["limitedResources"])?,
             "ImageRegistryAllowList" => self.image_registries = strings(&own["registries"])?,
             other => {
                 self.others.insert(other.to_owned(), own.clone());
@@ -123,6 +127,23 @@ fn limits(value: &Value) -> Result<Vec<Limit>, String> {
     };
     let all: Vec<Limit> = value.as_array().into_iter().flatten().map(limit).collect::<Result<_, String>>()?;
     if all.is_empty() { Err("limits: Required value".to_owned()) } else { Ok(all) }
+}
+
+/// Upstream: `resourcequota/v1.LimitedResource`.
+fn limited_resources(value: &Value) -> Result<Vec<LimitedResource>, String> {
+    let limited = |(index, item): (usize, &Value)| {
+        let text = |name: &str| item[name].as_str().unwrap_or_default().to_owned();
+        if text("resource").is_empty() {
+            return Err(format!("limitedResources[{index}].resource: Required value"));
+        }
+        let scopes = match &item["matchScopes"] {
+            Value::Null => Vec::new(),
+            scopes => apimachinery::json::from_value(scopes).map_err(|error| error.to_string())?,
+        };
+        let (group, plural) = (text("apiGroup"), text("resource"));
+        Ok(LimitedResource { group, plural, contains: strings(&item["matchContains"])?, scopes })
+    };
+    value.as_array().into_iter().flatten().enumerate().map(limited).collect()
 }
 
 fn read_pod_security(value: &Value) -> Result<pod_security::Configuration, String> {

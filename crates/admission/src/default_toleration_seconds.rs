@@ -8,9 +8,21 @@ use registry::{
     admission::{Admission, AdmissionRequest, Operation},
 };
 
-const SECONDS: i64 = 300;
+/// How long pods stay that do not say. Flags of upstream: `--default-not-ready-toleration-seconds`,
+/// `--default-unreachable-toleration-seconds`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TolerationSeconds {
+    pub not_ready: i64,
+    pub unreachable: i64,
+}
 
-pub(crate) struct DefaultTolerationSeconds;
+impl Default for TolerationSeconds {
+    fn default() -> Self {
+        Self { not_ready: 300, unreachable: 300 }
+    }
+}
+
+pub(crate) struct DefaultTolerationSeconds(pub(crate) TolerationSeconds);
 
 impl Admission for DefaultTolerationSeconds {
     fn name(&self) -> &'static str {
@@ -27,13 +39,16 @@ impl Admission for DefaultTolerationSeconds {
     fn mutate<'a>(&'a self, request: &'a mut AdmissionRequest<'_>) -> BoxFuture<'a, Result<(), ApiError>> {
         if let Some(spec) = request.object_mut::<Pod>().and_then(|pod| pod.spec.as_mut()) {
             let tolerations = spec.tolerations.get_or_insert_default();
-            for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+            for (key, seconds) in [
+                ("node.kubernetes.io/not-ready", self.0.not_ready),
+                ("node.kubernetes.io/unreachable", self.0.unreachable),
+            ] {
                 if !tolerations.iter().any(|toleration| tolerates(toleration, key)) {
                     tolerations.push(Toleration {
                         key: Some(key.to_owned()),
                         operator: Some("Exists".to_owned()),
                         effect: Some("NoExecute".to_owned()),
-                        toleration_seconds: Some(SECONDS),
+                        toleration_seconds: Some(seconds),
                         value: None,
                     });
                 }
@@ -56,7 +71,7 @@ mod tests {
     #[test]
     fn only_what_is_missing_is_added() {
         let pod = check(
-            &super::DefaultTolerationSeconds,
+            &super::DefaultTolerationSeconds(super::TolerationSeconds::default()),
             &[],
             r#"{"metadata":{"name":"p"},"spec":{"containers":[],"tolerations":[
                 {"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":1}]}}"#,

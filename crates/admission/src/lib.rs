@@ -29,7 +29,7 @@ mod pod_toleration_restriction;
 mod pod_topology_labels;
 pub mod policy;
 mod priority;
-mod resource_quota;
+pub mod resource_quota;
 mod restricted_endpoints;
 mod runtime_class;
 mod service_account;
@@ -45,6 +45,7 @@ use ipnet::IpNet;
 use registry::{Info, admission::Admission, auth::Authorizer};
 
 pub use configuration::Configuration;
+pub use default_toleration_seconds::TolerationSeconds;
 
 /// What plugins are made from.
 pub struct Options {
@@ -58,6 +59,8 @@ pub struct Options {
     pub disable: Vec<String>,
     /// What the plugins' own settings are. Upstream: `--admission-control-config-file`.
     pub configuration: Configuration,
+    /// How long pods stay on nodes that are lost.
+    pub toleration_seconds: TolerationSeconds,
     /// Plugins that are made elsewhere, as they call out or follow policies; on by default, in the order in which they
     /// run. What they admit is charged to quotas after them.
     pub callers: Vec<Arc<dyn Admission>>,
@@ -72,6 +75,7 @@ impl Options {
             enable: Vec::new(),
             disable: Vec::new(),
             configuration: Configuration::default(),
+            toleration_seconds: TolerationSeconds::default(),
             callers: Vec::new(),
         }
     }
@@ -119,7 +123,9 @@ pub static PLUGINS: &[Entry] = &[
     }),
     Entry::on("LimitRanger", |_| Arc::new(limit_ranger::LimitRanger)),
     Entry::on("ServiceAccount", |_| Arc::new(service_account::ServiceAccount)),
-    Entry::on("NodeRestriction", |_| Arc::new(node_restriction::NodeRestriction)),
+    Entry::on("NodeRestriction", |options| {
+        Arc::new(node_restriction::NodeRestriction::new(Arc::clone(&options.authorizer)))
+    }),
     Entry::on("TaintNodesByCondition", |_| Arc::new(taint_nodes_by_condition::TaintNodesByCondition)),
     Entry::off("AlwaysPullImages", |_| Arc::new(always_pull_images::AlwaysPullImages)),
     Entry::off("ImageRegistryAllowList", |options| {
@@ -133,7 +139,9 @@ pub static PLUGINS: &[Entry] = &[
         Arc::new(pod_node_selector::PodNodeSelector { selectors })
     }),
     Entry::on("Priority", |_| Arc::new(priority::Priority)),
-    Entry::on("DefaultTolerationSeconds", |_| Arc::new(default_toleration_seconds::DefaultTolerationSeconds)),
+    Entry::on("DefaultTolerationSeconds", |options| {
+        Arc::new(default_toleration_seconds::DefaultTolerationSeconds(options.toleration_seconds))
+    }),
     Entry::off("PodTolerationRestriction", |options| {
         let configuration = &options.configuration;
         Arc::new(pod_toleration_restriction::PodTolerationRestriction {
@@ -165,7 +173,10 @@ pub static PLUGINS: &[Entry] = &[
         Arc::new(restricted_endpoints::RestrictedEndpoints::new(options.cluster_ranges.clone(), authorizer))
     }),
     Entry::on("PodTopologyLabels", |_| Arc::new(pod_topology_labels::PodTopologyLabels)),
-    Entry::on("ResourceQuota", |_| Arc::new(resource_quota::ResourceQuota)),
+    Entry::on("ResourceQuota", |options| {
+        let limited = options.configuration.limited_resources.clone();
+        Arc::new(resource_quota::ResourceQuota { limited })
+    }),
     Entry::off("AlwaysDeny", |_| Arc::new(always::AlwaysDeny)),
 ];
 

@@ -1,20 +1,21 @@
 //! NodeRestriction: a node writes about itself and its own pods, and nothing else.
 //! Upstream: `plugin/pkg/admission/noderestriction`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use api::{
     authentication::v1::TokenRequest,
     coordination::v1::Lease,
-    core::v1::{Node, PersistentVolumeClaim, Pod},
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
     resource::v1::ResourceSlice,
-    storage::v1::CSINode,
+    storage::v1::{CSIDriver, CSINode},
 };
 use apimachinery::ApiError;
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use registry::{
     Info, UserInfo,
     admission::{Admission, AdmissionRequest, Operation},
+    auth::{Attributes, Authorizer},
 };
 use serde_json::Value;
 
@@ -38,7 +39,16 @@ const OWN_LABELS: &[&str] = &[
 ];
 const OWN_LABEL_PREFIXES: &[&str] = &["kubelet.kubernetes.io", "node.kubernetes.io"];
 
-pub(crate) struct NodeRestriction;
+pub(crate) struct NodeRestriction {
+    authorizer: Arc<dyn Authorizer>,
+}
+
+impl NodeRestriction {
+    /// `authorizer`: who says whether a node may ask for tokens for audiences that its pods do not name.
+    pub(crate) fn new(authorizer: Arc<dyn Authorizer>) -> Self {
+        Self { authorizer }
+    }
+}
 
 impl Admission for NodeRestriction {
     fn name(&self) -> &'static str {
@@ -55,8 +65,18 @@ impl Admission for NodeRestriction {
         )
     }
 
+    /// Tokens are looked at here: later, one that is for nobody is for the API server.
+    fn mutate<'a>(&'a self, request: &'a mut AdmissionRequest<'_>) -> BoxFuture<'a, Result<(), ApiError>> {
+        async move {
+            let Some(node) = node_of(&request.cx.user).filter(|_| is_token(request)) else { return Ok(()) };
+            let outcome = self.token(request, node).await;
+            outcome.map_err(|why| ApiError::forbidden(&gvr(request.info), request.name, why))
+        }
+        .boxed()
+    }
+
     fn validate<'a>(&'a self, request: &'a AdmissionRequest<'_>) -> BoxFuture<'a, Result<(), ApiError>> {
-        let outcome = match node_of(&request.cx.user) {
+        let outcome = match node_of(&request.cx.user).filter(|_| !is_token(request)) {
             None => Ok(()),
             Some(node) => {
                 admit(request, node).map_err(|why| ApiError::forbidden(&gvr(request.info), request.name, why))
@@ -64,6 +84,10 @@ impl Admission for NodeRestriction {
         };
         ready(outcome).boxed()
     }
+}
+
+fn is_token(request: &AdmissionRequest<'_>) -> bool {
+    (request.info.plural, request.subresource) == ("serviceaccounts", "token")
 }
 
 fn node_of(user: &UserInfo) -> Option<&str> {
@@ -79,7 +103,6 @@ fn admit(request: &AdmissionRequest<'_>, node: &str) -> Result<(), String> {
             Err(format!("unexpected pod subresource {subresource:?}, only 'status' and 'eviction' are allowed"))
         }
         ("nodes", _) => own_node(request, node),
-        ("serviceaccounts", "token") => token(request, node),
         ("leases", _) => lease(request, node),
         ("csinodes", _) if request.operation != Operation::Connect && own_name::<CSINode>(request) != node => {
             Err("can only access CSINode with the same name as the requesting node".to_owned())
@@ -302,11 +325,45 @@ fn may_set_label(key: &str) -> bool {
     OWN_LABELS.contains(&key) || OWN_LABEL_PREFIXES.iter().any(|domain| within(domain))
 }
 
-/// Tokens only for pods that the node runs.
-fn token(request: &AdmissionRequest<'_>, node: &str) -> Result<(), String> {
-    if request.operation != Operation::Create {
-        return Ok(());
+impl NodeRestriction {
+    /// Tokens only for pods that the node runs, and only for audiences that they name.
+    async fn token(&self, request: &AdmissionRequest<'_>, node: &str) -> Result<(), String> {
+        if request.operation != Operation::Create {
+            return Ok(());
+        }
+        let pod = pod_of_token(request, node)?;
+        let asked = request.object::<TokenRequest>().and_then(|wanted| wanted.spec.as_ref()?.audiences.clone());
+        let audience = match asked.as_deref().unwrap_or_default() {
+            [] => "",
+            [one] => one.as_str(),
+            _ => return Err("node may only request 0 or 1 audiences".to_owned()),
+        };
+        if names_audience(request, &pod, audience) {
+            return Ok(());
+        }
+        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).unwrap_or_default();
+        let attributes = Attributes {
+            user: Arc::clone(&request.cx.user),
+            verb: "request-serviceaccounts-token-audience".to_owned(),
+            namespace: request.namespace.to_owned(),
+            api_version: "v1".to_owned(),
+            resource: audience.to_owned(),
+            name: account,
+            is_resource_request: true,
+            ..Attributes::default()
+        };
+        if self.authorizer.authorize(&attributes).await.is_allowed() {
+            return Ok(());
+        }
+        Err(format!(
+            "audience {audience:?} not found in pod spec volume, {} is not authorized to request tokens for this audience",
+            request.cx.user.name
+        ))
     }
+}
+
+/// The pod that the token is to be bound to, which has to run on the node.
+fn pod_of_token(request: &AdmissionRequest<'_>, node: &str) -> Result<Pod, String> {
     let Some(bound) =
         request.object::<TokenRequest>().and_then(|wanted| wanted.spec.as_ref()?.bound_object_ref.as_ref())
     else {
@@ -330,7 +387,38 @@ fn token(request: &AdmissionRequest<'_>, node: &str) -> Result<(), String> {
     if api::pod::node_name(&pod) != Some(node) {
         return Err("node requested token bound to a pod scheduled on a different node".to_owned());
     }
-    Ok(())
+    Ok(pod)
+}
+
+/// Whether the pod projects a token for the audience, or mounts what a CSI driver provides that asks for such tokens.
+/// Upstream: `podReferencesAudience`.
+fn names_audience(request: &AdmissionRequest<'_>, pod: &Pod, audience: &str) -> bool {
+    let reader = &request.cx.reader;
+    let driver_asks = |driver: &str| {
+        let driver = reader.get::<CSIDriver>("storage.k8s.io", "csidrivers", "", driver);
+        let requests = driver.and_then(|driver| driver.spec.token_requests).unwrap_or_default();
+        requests.iter().any(|request| request.audience == audience)
+    };
+    let claim_asks = |claim: &str| {
+        let claim: Option<PersistentVolumeClaim> = reader.get("", "persistentvolumeclaims", request.namespace, claim);
+        let volume = claim.and_then(|claim| claim.spec?.volume_name).filter(|volume| !volume.is_empty());
+        let volume = volume.and_then(|volume| reader.get::<PersistentVolume>("", "persistentvolumes", "", &volume));
+        volume.and_then(|volume| volume.spec?.csi).is_some_and(|source| driver_asks(&source.driver))
+    };
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
+    volumes.iter().any(|volume| {
+        let sources = volume.projected.as_ref().and_then(|projected| projected.sources.as_deref()).unwrap_or_default();
+        let tokens = sources.iter().filter_map(|source| source.service_account_token.as_ref());
+        if tokens.into_iter().any(|token| token.audience.as_deref().unwrap_or_default() == audience) {
+            return true;
+        }
+        if volume.ephemeral.is_some() {
+            let pod = pod.metadata.name.as_deref().unwrap_or_default();
+            return claim_asks(&format!("{pod}-{}", volume.name));
+        }
+        volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim_asks(&claim.claim_name))
+            || volume.csi.as_ref().is_some_and(|source| driver_asks(&source.driver))
+    })
 }
 
 fn lease(request: &AdmissionRequest<'_>, node: &str) -> Result<(), String> {
@@ -351,11 +439,88 @@ fn lease(request: &AdmissionRequest<'_>, node: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use api::core::v1::Pod;
-    use registry::UserInfo;
+    use registry::{
+        UserInfo,
+        auth::{Decision, Rules},
+    };
     use serde_json::json;
+
+    const ACCOUNTS: Info = Info::namespaced("", "v1", "ServiceAccount", "serviceaccounts");
 
     use super::*;
     use crate::testing::{Case, PODS};
+
+    /// Allows nothing, but tokens for the audience `allowed`.
+    struct Nobody;
+
+    impl Authorizer for Nobody {
+        fn authorize<'a>(&'a self, attributes: &'a Attributes) -> BoxFuture<'a, Decision> {
+            let is_it = attributes.verb == "request-serviceaccounts-token-audience" && attributes.resource == "allowed";
+            let reason = String::new();
+            let decision = if is_it { Decision::Allow { reason } } else { Decision::NoOpinion { reason } };
+            futures::future::ready(decision).boxed()
+        }
+
+        fn rules_for<'a>(&'a self, _user: &'a UserInfo, _namespace: &'a str) -> BoxFuture<'a, Rules> {
+            futures::future::ready(Rules::default()).boxed()
+        }
+    }
+
+    #[test]
+    fn tokens_are_for_audiences_that_pods_name() {
+        let pod = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"ns","uid":"u"},"spec":{
+            "nodeName":"n","serviceAccountName":"a","containers":[],"volumes":[
+                {"name":"t","projected":{"sources":[{"serviceAccountToken":{"path":"t","audience":"vault"}}]}},
+                {"name":"c","persistentVolumeClaim":{"claimName":"claim"}},
+                {"name":"e","ephemeral":{"volumeClaimTemplate":{"spec":{}}}},
+                {"name":"i","csi":{"driver":"inline.csi"}}]}}"#;
+        let claim = |name: &str, volume: &str| {
+            format!(
+                r#"{{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{{"name":"{name}","namespace":"ns"}},"spec":{{"volumeName":"{volume}"}}}}"#
+            )
+        };
+        let volume = |name: &str, driver: &str| {
+            format!(
+                r#"{{"apiVersion":"v1","kind":"PersistentVolume","metadata":{{"name":"{name}"}},"spec":{{"csi":{{"driver":"{driver}","volumeHandle":"h"}}}}}}"#
+            )
+        };
+        let driver = |name: &str, audience: &str| {
+            format!(
+                r#"{{"apiVersion":"storage.k8s.io/v1","kind":"CSIDriver","metadata":{{"name":"{name}"}},"spec":{{"tokenRequests":[{{"audience":"{audience}"}}]}}}}"#
+            )
+        };
+        let stored = [
+            pod.to_owned(),
+            claim("claim", "v1"),
+            claim("p-e", "v2"),
+            volume("v1", "claim.csi"),
+            volume("v2", "ephemeral.csi"),
+            driver("claim.csi", "of-claim"),
+            driver("ephemeral.csi", "of-ephemeral"),
+            driver("inline.csi", "of-inline"),
+            driver("other.csi", "of-other"),
+        ];
+        let stored: Vec<&str> = stored.iter().map(String::as_str).collect();
+        let ask = |audiences: &[&str]| {
+            let wanted = json!({"metadata": {"name": "a", "namespace": "ns"}, "spec": {"audiences": audiences,
+                "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}}});
+            let mut case = Case::create(ACCOUNTS, &stored, wanted);
+            (case.user, case.subresource) = (UserInfo::new("system:node:n", ["system:nodes"]), "token");
+            case.run::<TokenRequest>(&NodeRestriction::new(Arc::new(Nobody))).object.map(|_| ())
+        };
+        for known in ["vault", "of-claim", "of-ephemeral", "of-inline", "allowed"] {
+            assert_eq!(ask(&[known]), Ok(()), "{known}");
+        }
+        for unknown in ["", "of-other", "https://kubernetes.default.svc"] {
+            let error = ask(&[unknown]).expect_err(unknown);
+            assert!(
+                error.contains(&format!("audience {unknown:?} not found in pod spec volume, system:node:n")),
+                "{error}"
+            );
+        }
+        assert!(ask(&[]).expect_err("no audience").contains("audience \"\" not found"));
+        assert!(ask(&["vault", "of-claim"]).expect_err("two").contains("node may only request 0 or 1 audiences"));
+    }
 
     #[test]
     fn mirror_pods_reach_nothing() {
@@ -370,7 +535,7 @@ mod tests {
             let stored = [node];
             let mut case = Case::create(PODS, &stored, pod);
             case.user = UserInfo::new("system:node:n", ["system:nodes"]);
-            case.run::<Pod>(&NodeRestriction).object
+            case.run::<Pod>(&NodeRestriction::new(Arc::new(Nobody))).object
         };
         assert!(pod(json!({})).is_ok());
         for (change, why) in [

@@ -7,6 +7,7 @@
 mod checks;
 mod containers;
 mod level;
+mod metrics;
 mod namespace;
 #[cfg(test)]
 mod tests;
@@ -118,6 +119,7 @@ impl PodSecurity {
             return false;
         };
         annotate(request, "exempt", reason);
+        metrics::exempted(request);
         true
     }
 
@@ -131,11 +133,13 @@ impl PodSecurity {
             return Ok(());
         }
         let Some(namespace) = stored_namespace(request) else {
+            metrics::failed(request, true);
             return Err(ApiError::internal(format!("failed to lookup namespace {:?}", request.namespace)));
         };
         let (policy, errors) = self.policy(&namespace);
         if errors.is_empty() && policy.is_fully_privileged() {
             annotate(request, "enforce-policy", "privileged:latest");
+            metrics::evaluated(request, true, policy.enforce, "enforce");
             return Ok(());
         }
         // An action's body is no pod; nothing of the pod changes by it.
@@ -156,6 +160,7 @@ impl PodSecurity {
         }
         let Some(namespace) = stored_namespace(request) else {
             annotate(request, "error", &format!("failed to lookup namespace {:?}", request.namespace));
+            metrics::failed(request, true);
             return Ok(());
         };
         let (policy, errors) = self.policy(&namespace);
@@ -178,31 +183,38 @@ impl PodSecurity {
         let class = spec.runtime_class_name.as_deref().unwrap_or_default();
         if !class.is_empty() && self.configuration.runtime_classes.iter().any(|exempt| exempt == class) {
             annotate(request, "exempt", "runtimeClass");
+            metrics::exempted(request);
             return Ok(());
         }
         if !errors.is_empty() {
             annotate(request, "error", &format!("Failed to parse policy: {}", errors.aggregate()));
+            metrics::failed(request, false);
         }
         let mut outcome = Ok(());
         if enforces {
             annotate(request, "enforce-policy", &policy.enforce.to_string());
             let verdict = Verdict::of(policy.enforce, meta, spec);
+            metrics::evaluated(request, verdict.allows(), policy.enforce, "enforce");
             if !verdict.allows() {
                 let why = format!("violates PodSecurity {:?}: {}", policy.enforce.to_string(), verdict.details());
                 outcome = Err(ApiError::forbidden(&gvr(request.info), request.name, why));
             }
         }
-        let would = |policy: LevelVersion| {
+        let would = |policy: LevelVersion, mode: &str| {
             let verdict = Verdict::of(policy, meta, spec);
+            // What is allowed is counted once, by what is enforced.
+            if !verdict.allows() {
+                metrics::evaluated(request, false, policy, mode);
+            }
             (!verdict.allows())
                 .then(|| format!("would violate PodSecurity {:?}: {}", policy.to_string(), verdict.details()))
         };
-        if let Some(text) = would(policy.audit) {
+        if let Some(text) = would(policy.audit, "audit") {
             annotate(request, "audit-violations", &text);
         }
         // A request that is refused says why already.
         if outcome.is_ok()
-            && let Some(text) = would(policy.warn)
+            && let Some(text) = would(policy.warn, "warn")
         {
             request.cx.warn(text);
         }

@@ -7,10 +7,17 @@ use cel::{
 use serde_json::Value;
 
 use super::matching::MatchResources;
-use crate::expressions::{Expression, conditions::MatchConditions, input::Variable};
+use crate::expressions::{
+    Expression,
+    conditions::{MatchConditions, Owner},
+    input::Variable,
+};
 
 /// What a kind of policy adds to what all have.
 pub(crate) trait Rules: Send + Sync + Sized + 'static {
+    /// `admit` or `validate`.
+    const STEP: &'static str;
+
     fn compile(spec: &Value, variables: &Variables, has_params: bool) -> Self;
 }
 
@@ -113,7 +120,10 @@ impl<R: Rules> Policy<R> {
             fails,
             constraints: MatchResources::parse(&spec["matchConstraints"]),
             param_kind,
-            conditions: MatchConditions::compile(&env, &spec["matchConditions"], fails),
+            conditions: {
+                let owner = Owner { kind: "policy", name: name.to_owned(), step: R::STEP };
+                MatchConditions::compile(owner, &env, &spec["matchConditions"], fails)
+            },
             variables,
             rules: R::compile(spec, &types, has_params),
         }
@@ -139,6 +149,8 @@ fn env(declarations: Declarations, variables: &Variables) -> Env {
 }
 
 impl Rules for Validations {
+    const STEP: &'static str = "validate";
+
     fn compile(spec: &Value, variables: &Variables, has_params: bool) -> Self {
         let with_authorizer = env(Declarations { params: has_params, authorizer: true, patches: false }, variables);
         let without = env(Declarations { params: has_params, ..Declarations::default() }, variables);
@@ -163,6 +175,8 @@ impl Rules for Validations {
 }
 
 impl Rules for Mutations {
+    const STEP: &'static str = "admit";
+
     fn compile(spec: &Value, variables: &Variables, has_params: bool) -> Self {
         let env = env(Declarations { params: has_params, authorizer: true, patches: true }, variables);
         let mutations = items(&spec["mutations"]).map(|mutation| match text(&mutation["patchType"]) {

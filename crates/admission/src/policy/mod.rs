@@ -7,6 +7,7 @@
 
 mod definition;
 mod matching;
+mod metrics;
 mod mutating;
 mod params;
 mod patch;

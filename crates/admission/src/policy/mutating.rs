@@ -1,6 +1,6 @@
 //! `MutatingAdmissionPolicy`: changes the object. Upstream: `policy/mutating`.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use apimachinery::{ApiError, Gvr, field::go_quote, status::Cause};
 use cel::OBJECT_BUDGET;
@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use super::{
     Objects,
     definition::{Mutations, PatchForm, Policy},
-    params, patch, refused_name,
+    metrics, params, patch, refused_name,
     source::Source,
 };
 use crate::{
@@ -175,7 +175,11 @@ impl MutatingPolicies {
             for index in 0..policy.rules.mutations.len() {
                 let objects = webhook::objects(request, invocation).await?;
                 let Some(live) = objects.0.clone() else { continue };
-                match self.patched(request, &step, index, &objects, namespace.as_ref()) {
+                let start = Instant::now();
+                let outcome = self.patched(request, &step, index, &objects, namespace.as_ref());
+                let error = policy.rules.mutations[index].expression.error_type(outcome.as_ref().err());
+                metrics::mutation(&policy.name, binding, error, start.elapsed());
+                match outcome {
                     Ok(patched) if patched == *live => {}
                     Ok(patched) => set(request, invocation, patched).await?,
                     Err(error) => {
@@ -206,7 +210,9 @@ impl MutatingPolicies {
         if step.policy.conditions.is_empty() {
             return Ok(true);
         }
-        self.with_input(request, step, objects, None, |policy, input| policy.conditions.hold(input, &policy.variables))
+        self.with_input(request, step, objects, None, |policy, input| {
+            policy.conditions.hold(request.operation, input, &policy.variables)
+        })
     }
 
     /// The object as a mutation, by its number, makes it.

@@ -1,6 +1,10 @@
 //! `ValidatingAdmissionPolicy`: refuses, warns, and notes for the audit log. Upstream: `policy/validating`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use apimachinery::{ApiError, Gvr, status::Cause};
 use cel::{OBJECT_BUDGET, Type, Value};
@@ -15,7 +19,7 @@ use serde_json::{Value as Json, json};
 use super::{
     Objects, Versions,
     definition::{Policy, Validations},
-    params, refused_name,
+    metrics, params, refused_name,
     source::{Hook, Source},
 };
 use crate::{
@@ -38,7 +42,14 @@ pub struct ValidatingPolicies {
 }
 
 /// One answer of a policy.
-enum Decision {
+struct Decision {
+    verdict: Verdict,
+    /// What kind of error led to it, in the words of metrics; none: it was evaluated.
+    error: Option<&'static str>,
+    elapsed: Duration,
+}
+
+enum Verdict {
     Admit,
     Deny { message: String, reason: String },
 }
@@ -150,6 +161,7 @@ impl ValidatingPolicies {
                     }
                 }
                 for message in outcome.failed_annotations {
+                    metrics::check(&policy.name, &binding.name, "invalid_error", "deny", Duration::ZERO);
                     tally.deny(policy, Some(&binding.name), message, String::new());
                 }
             }
@@ -182,7 +194,7 @@ impl ValidatingPolicies {
             checked: &checked,
         };
         // Conditions do not see the namespace.
-        match policy.conditions.hold(&input, &policy.variables) {
+        match policy.conditions.hold(request.operation, &input, &policy.variables) {
             Ok(true) => {}
             Ok(false) => return Outcome::default(),
             Err(error) => return Outcome::failed(policy, error),
@@ -195,13 +207,15 @@ impl ValidatingPolicies {
 impl Outcome {
     /// The policy as a whole could not be evaluated.
     fn failed(policy: &Policy<Validations>, message: String) -> Self {
-        Self { decisions: vec![policy.on_error(message)], ..Self::default() }
+        let error = if message.contains(OUT_OF_BUDGET) { "out_of_budget" } else { "invalid_error" };
+        Self { decisions: vec![policy.on_error(message, error, Duration::ZERO)], ..Self::default() }
     }
 }
 
 impl Policy<Validations> {
-    fn on_error(&self, message: String) -> Decision {
-        if self.fails { Decision::Deny { message, reason: String::new() } } else { Decision::Admit }
+    fn on_error(&self, message: String, error: &'static str, elapsed: Duration) -> Decision {
+        let verdict = if self.fails { Verdict::Deny { message, reason: String::new() } } else { Verdict::Admit };
+        Decision { verdict, error: Some(error), elapsed }
     }
 
     fn validate<'a>(&'a self, input: &Input<'a>) -> Outcome {
@@ -209,13 +223,13 @@ impl Policy<Validations> {
         let mut budget = OBJECT_BUDGET;
         let mut results = Vec::with_capacity(self.rules.validations.len());
         for validation in &self.rules.validations {
+            let start = Instant::now();
             match validation.expression.evaluate(&scope, &mut budget) {
-                Ok(result) => results.push(result),
+                Ok(result) => results.push((result, start.elapsed())),
                 Err(_) => return Outcome::failed(self, OUT_OF_BUDGET.to_owned()),
             }
         }
-        let denied =
-            |result: &Result<Value<'_>, String>| matches!(result, Ok(value) if !matches!(value, Value::Bool(true)));
+        let denied = |(result, _): &(Result<Value<'_>, String>, Duration)| matches!(result, Ok(value) if !matches!(value, Value::Bool(true)));
         let mut messages: Vec<Option<String>> = vec![None; results.len()];
         let mut messages_failed = false;
         if results.iter().any(denied) {
@@ -234,16 +248,22 @@ impl Policy<Validations> {
             }
         }
         let decisions = results.into_iter().zip(&self.rules.validations).zip(messages);
-        let decisions = decisions.map(|((result, validation), message)| match result {
-            Err(error) => self.on_error(error),
-            Ok(_) if messages_failed => self.on_error(format!("failed messageExpression: {OUT_OF_BUDGET}")),
-            Ok(Value::Bool(true)) => Decision::Admit,
+        let decisions = decisions.map(|(((result, elapsed), validation), message)| match result {
+            Err(error) => {
+                let kind = validation.expression.error_type(Some(&error));
+                self.on_error(error, kind, elapsed)
+            }
+            Ok(_) if messages_failed => {
+                self.on_error(format!("failed messageExpression: {OUT_OF_BUDGET}"), "out_of_budget", elapsed)
+            }
+            Ok(Value::Bool(true)) => Decision { verdict: Verdict::Admit, error: None, elapsed },
             Ok(_) => {
                 let custom = Some(validation.message.trim().to_owned()).filter(|message| !message.is_empty());
                 let message = message
                     .or(custom)
                     .unwrap_or_else(|| format!("failed expression: {}", validation.expression.text.trim()));
-                Decision::Deny { message, reason: validation.reason.clone() }
+                let verdict = Verdict::Deny { message, reason: validation.reason.clone() };
+                Decision { verdict, error: None, elapsed }
             }
         });
         let mut outcome = Outcome { decisions: decisions.collect(), ..Outcome::default() };
@@ -311,8 +331,24 @@ impl Tally {
         decisions: Vec<Decision>,
     ) {
         for (index, decision) in decisions.into_iter().enumerate() {
-            let Decision::Deny { message, reason } = decision else { continue };
+            let Decision { verdict, error, elapsed } = decision;
+            let count = |action| {
+                metrics::check(&policy.name, &binding.name, error.unwrap_or("no_error"), action, elapsed);
+            };
+            let Verdict::Deny { message, reason } = verdict else {
+                // What is admitted in spite of an error is worth knowing.
+                if error.is_some() {
+                    count("allow");
+                }
+                continue;
+            };
             for action in &binding.actions {
+                match action.as_str() {
+                    "Deny" => count("deny"),
+                    "Audit" => count("audit"),
+                    "Warn" => count("warn"),
+                    _ => {}
+                }
                 match action.as_str() {
                     "Deny" => self.deny(policy, Some(&binding.name), message.clone(), reason.clone()),
                     "Audit" => self.failures.push(json!({

@@ -13,21 +13,29 @@ use super::{
 
 /// Largest answer: a patch of an object of the largest size, in base64.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
+/// The code of a webhook that did not answer, or not properly.
+const UNAVAILABLE: u16 = 503;
 
 /// Why a webhook has given no verdict.
 pub(crate) enum Failure {
-    /// It could not be asked, or did not answer properly: the failure policy decides.
-    Calling(String),
-    /// The request is refused whatever the policy.
+    /// It could not be asked, or did not answer properly: the failure policy decides. The code is for who counts.
+    Calling { why: String, code: u16 },
+    /// It said no.
+    Denied(ApiError),
+    /// The request is refused before or after it was asked.
     Refused(ApiError),
 }
 
 impl Failure {
+    pub(crate) fn calling(code: u16, why: impl Into<String>) -> Self {
+        Self::Calling { why: why.into(), code }
+    }
+
     /// What a client is told where failures are not ignored.
     pub(crate) fn into_error(self, hook: &Hook) -> ApiError {
         match self {
-            Self::Calling(why) => ApiError::internal(words(hook, &why)),
-            Self::Refused(error) => error,
+            Self::Calling { why, .. } => ApiError::internal(words(hook, &why)),
+            Self::Denied(error) | Self::Refused(error) => error,
         }
     }
 }
@@ -48,7 +56,7 @@ pub(crate) async fn ask(
 ) -> Result<Verdict, Failure> {
     if request.cx.dry_run {
         match hook.side_effects {
-            None => return Err(Failure::Calling("Webhook SideEffects is nil".to_owned())),
+            None => return Err(Failure::calling(400, "Webhook SideEffects is nil")),
             Some(SideEffects::None) => {}
             Some(SideEffects::Some) => {
                 let name = go_quote(&hook.name);
@@ -60,19 +68,23 @@ pub(crate) async fn ask(
     let Some(version) = hook.review else {
         let why =
             "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)";
-        return Err(Failure::Calling(why.to_owned()));
+        return Err(Failure::calling(400, why));
     };
     let uid = uuid::Uuid::new_v4().to_string();
     let body = review::question(version, &uid, request, invocation, object, old_object).map_err(Failure::Refused)?;
     let client = outbound
         .client(&hook.client)
-        .map_err(|error| Failure::Calling(format!("could not get REST client: {error}")))?;
+        .map_err(|error| Failure::calling(500, format!("could not get REST client: {error}")))?;
     let post = Post { body, timeout: hook.timeout, max_answer: MAX_ANSWER, tell_timeout: true };
-    let called = |why: &dyn std::fmt::Display| Failure::Calling(format!("failed to call webhook: {why}"));
-    let answer = client.post(post).await.map_err(|error: CallError| called(&error))?;
+    let called =
+        |code: u16, why: &dyn std::fmt::Display| Failure::calling(code, format!("failed to call webhook: {why}"));
+    let answer = client.post(post).await.map_err(|error| match &error {
+        CallError::Status(status) => called(status.code, &error),
+        _ => called(UNAVAILABLE, &error),
+    })?;
     let verdict = review::answer(version, &uid, mutating, &answer).map_err(|unusable| match unusable {
-        Unusable::Undecodable(why) => called(&why),
-        Unusable::Invalid(why) => Failure::Calling(format!("received invalid webhook response: {why}")),
+        Unusable::Undecodable(why) => called(UNAVAILABLE, &why),
+        Unusable::Invalid(why) => Failure::calling(UNAVAILABLE, format!("received invalid webhook response: {why}")),
     })?;
     for (key, value) in &verdict.audit_annotations {
         request.cx.annotate(&format!("{}/{key}", hook.name), value.as_str());
@@ -83,6 +95,6 @@ pub(crate) async fn ask(
     if verdict.allowed {
         Ok(verdict)
     } else {
-        Err(Failure::Refused(review::denied(&hook.name, verdict.result.as_ref())))
+        Err(Failure::Denied(review::denied(&hook.name, verdict.result.as_ref())))
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::selectors::Invocation;
 use crate::expressions::{
     authorizer::Asker,
-    conditions::MatchConditions,
+    conditions::{MatchConditions, Owner},
     input::{self, Input},
 };
 
@@ -21,8 +21,8 @@ pub(crate) struct Conditions {
 
 impl Conditions {
     /// `fails`: what cannot be evaluated refuses the request, else the webhook is not asked.
-    pub(crate) fn compile(conditions: &Value, fails: bool, authorizer: &Arc<dyn Authorizer>) -> Self {
-        Self { conditions: MatchConditions::of_webhook(conditions, fails), authorizer: Arc::clone(authorizer) }
+    pub(crate) fn compile(owner: Owner, conditions: &Value, fails: bool, authorizer: &Arc<dyn Authorizer>) -> Self {
+        Self { conditions: MatchConditions::of_webhook(owner, conditions, fails), authorizer: Arc::clone(authorizer) }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -48,6 +48,8 @@ impl Conditions {
             authorizer: Some(&asker),
             checked: &checked,
         };
-        self.conditions.hold(&input, &[]).map_err(|error| ApiError::forbidden(&request.resource(), request.name, error))
+        self.conditions
+            .hold(request.operation, &input, &[])
+            .map_err(|error| ApiError::forbidden(&request.resource(), request.name, error))
     }
 }

@@ -9,6 +9,7 @@ use registry::auth::Authorizer;
 use serde_json::Value;
 
 use super::{conditions::Conditions, rules::Rule};
+use crate::expressions::conditions::Owner;
 
 /// Upstream's default, and what validation refuses to exceed.
 const DEFAULT_TIMEOUT: u64 = 10;
@@ -47,7 +48,14 @@ pub(crate) enum ReviewVersion {
 }
 
 impl Hook {
-    pub(crate) fn parse(configuration: &str, id: String, webhook: &Value, authorizer: &Arc<dyn Authorizer>) -> Self {
+    /// `step`: `admit` or `validate`.
+    pub(crate) fn parse(
+        configuration: &str,
+        id: String,
+        webhook: &Value,
+        step: &'static str,
+        authorizer: &Arc<dyn Authorizer>,
+    ) -> Self {
         let text = |name: &str| webhook[name].as_str().unwrap_or_default();
         let fails = text("failurePolicy") != "Ignore";
         let versions = webhook["admissionReviewVersions"].as_array().into_iter().flatten();
@@ -60,7 +68,10 @@ impl Hook {
             is_equivalent: text("matchPolicy") != "Exact",
             namespaces: selector(&webhook["namespaceSelector"]),
             objects: selector(&webhook["objectSelector"]),
-            conditions: Conditions::compile(&webhook["matchConditions"], fails, authorizer),
+            conditions: {
+                let owner = Owner { kind: "webhook", name: text("name").to_owned(), step };
+                Conditions::compile(owner, &webhook["matchConditions"], fails, authorizer)
+            },
             ignores_failures: !fails,
             timeout: Duration::from_secs(
                 webhook["timeoutSeconds"].as_u64().unwrap_or(DEFAULT_TIMEOUT).clamp(1, MAX_TIMEOUT),

@@ -8,6 +8,7 @@
 mod call;
 mod conditions;
 mod hook;
+mod metrics;
 mod mutating;
 mod review;
 mod rules;
@@ -39,9 +40,10 @@ pub fn plugins(
     outbound: &Outbound,
     authorizer: &Arc<dyn Authorizer>,
 ) -> (Arc<dyn Admission>, Arc<dyn Admission>) {
-    let source = |plural: &str| Source::new(store.resource(&format!("{plural}.{GROUP}")), Arc::clone(authorizer));
-    let mutating = MutatingWebhooks::new(source("mutatingwebhookconfigurations"), outbound.clone());
-    let validating = ValidatingWebhooks::new(source("validatingwebhookconfigurations"), outbound.clone());
+    let source =
+        |plural: &str, step| Source::new(store.resource(&format!("{plural}.{GROUP}")), step, Arc::clone(authorizer));
+    let mutating = MutatingWebhooks::new(source("mutatingwebhookconfigurations", "admit"), outbound.clone());
+    let validating = ValidatingWebhooks::new(source("validatingwebhookconfigurations", "validate"), outbound.clone());
     (Arc::new(mutating), Arc::new(validating))
 }
 

@@ -1,6 +1,6 @@
 //! `MutatingAdmissionWebhook`: one after the other, each sees what the one before made. Upstream: `webhook/mutating`.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use apimachinery::{ApiError, field::go_quote};
 use futures::future::{BoxFuture, FutureExt as _};
@@ -15,6 +15,7 @@ use super::{
     call::{self, Failure},
     hook::Hook,
     is_exempt,
+    metrics::{self, Step},
     selectors::{self, Invocation},
     source::Source,
 };
@@ -62,7 +63,9 @@ impl MutatingWebhooks {
                 continue;
             }
             let key = format!("round_{}_index_{index}", u8::from(again));
+            let start = Instant::now();
             let outcome = self.ask(hook, request, &invocation, &key).await;
+            metrics::asked(hook, request.operation, Step::Admit, start, &outcome);
             let changed = matches!(outcome, Ok(true));
             annotate_mutation(request, hook, &key, changed);
             let memory = request.reinvocation.memory::<Memory>(NAME);
@@ -77,7 +80,7 @@ impl MutatingWebhooks {
             }
             match outcome {
                 Ok(_) => {}
-                Err(Failure::Calling(why)) if hook.ignores_failures => {
+                Err(Failure::Calling { why, .. }) if hook.ignores_failures => {
                     tracing::warn!(webhook = %hook.name, %why, "failed calling webhook, failing open");
                     request.cx.annotate(&format!("failed-open.{MUTATION}{key}"), hook.name.as_str());
                 }
@@ -118,9 +121,10 @@ impl MutatingWebhooks {
         if verdict.patch.is_empty() {
             return Ok(false);
         }
-        let patch: Value = serde_json::from_slice(&verdict.patch).ok().filter(Value::is_array).ok_or_else(|| {
-            Failure::Calling("received undecodable patch in webhook response: not a JSON patch".to_owned())
-        })?;
+        let patch: Value = serde_json::from_slice(&verdict.patch)
+            .ok()
+            .filter(Value::is_array)
+            .ok_or_else(|| Failure::calling(503, "received undecodable patch in webhook response: not a JSON patch"))?;
         if patch.as_array().is_none_or(Vec::is_empty) {
             return Ok(false);
         }
@@ -131,7 +135,7 @@ impl MutatingWebhooks {
             ))));
         };
         if verdict.patch_type != "JSONPatch" {
-            return Err(Failure::Calling(format!("unsupported patch type {}", go_quote(&verdict.patch_type))));
+            return Err(Failure::calling(503, format!("unsupported patch type {}", go_quote(&verdict.patch_type))));
         }
         let before = request.object_json().map_err(Failure::Refused)?;
         apply(request, invocation, &object, &patch).await.map_err(Failure::Refused)?;

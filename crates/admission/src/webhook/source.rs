@@ -11,6 +11,8 @@ use super::hook::Hook;
 
 pub(crate) struct Source {
     resource: Resource,
+    /// `admit` or `validate`.
+    step: &'static str,
     authorizer: Arc<dyn Authorizer>,
     known: ArcSwapOption<Known>,
 }
@@ -23,8 +25,8 @@ struct Known {
 }
 
 impl Source {
-    pub(crate) fn new(resource: Resource, authorizer: Arc<dyn Authorizer>) -> Self {
-        Self { resource, authorizer, known: ArcSwapOption::empty() }
+    pub(crate) fn new(resource: Resource, step: &'static str, authorizer: Arc<dyn Authorizer>) -> Self {
+        Self { resource, step, authorizer, known: ArcSwapOption::empty() }
     }
 
     /// As they are stored now.
@@ -51,7 +53,7 @@ impl Source {
             let (name, revision) = (entry.key().name(), entry.mod_revision());
             let hooks = match before.and_then(|before| before.configurations.get(name)) {
                 Some((known, hooks)) if *known == revision => hooks.clone(),
-                _ => parse(name, entry.bytes(), &self.authorizer),
+                _ => parse(name, entry.bytes(), self.step, &self.authorizer),
             };
             all.extend(hooks.iter().cloned());
             configurations.insert(name.to_owned(), (revision, hooks));
@@ -62,7 +64,7 @@ impl Source {
     }
 }
 
-fn parse(configuration: &str, json: &[u8], authorizer: &Arc<dyn Authorizer>) -> Vec<Arc<Hook>> {
+fn parse(configuration: &str, json: &[u8], step: &'static str, authorizer: &Arc<dyn Authorizer>) -> Vec<Arc<Hook>> {
     let value: serde_json::Value = match serde_json::from_slice(json) {
         Ok(value) => value,
         Err(error) => {
@@ -78,7 +80,7 @@ fn parse(configuration: &str, json: &[u8], authorizer: &Arc<dyn Authorizer>) -> 
             let index = seen.entry(name).or_default();
             let id = format!("{configuration}/{name}/{index}");
             *index += 1;
-            Arc::new(Hook::parse(configuration, id, webhook, authorizer))
+            Arc::new(Hook::parse(configuration, id, webhook, step, authorizer))
         })
         .collect()
 }

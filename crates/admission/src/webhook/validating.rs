@@ -1,5 +1,7 @@
 //! `ValidatingAdmissionWebhook`: all at once, the first refusal counts. Upstream: `webhook/validating`.
 
+use std::time::Instant;
+
 use apimachinery::ApiError;
 use futures::future::{BoxFuture, FutureExt as _, join_all};
 use outbound::Outbound;
@@ -10,7 +12,9 @@ use registry::{
 
 use super::{
     call::{self, Failure},
-    is_exempt, selectors,
+    is_exempt,
+    metrics::{self, Step},
+    selectors,
     source::Source,
 };
 
@@ -37,9 +41,12 @@ impl ValidatingWebhooks {
         }
         let asked = relevant.iter().enumerate().map(|(index, (hook, invocation, (object, old_object)))| async move {
             let both = (object.as_deref(), old_object.as_deref());
-            match call::ask(&self.outbound, hook, request, invocation, both, false).await {
+            let start = Instant::now();
+            let outcome = call::ask(&self.outbound, hook, request, invocation, both, false).await;
+            metrics::asked(hook, request.operation, Step::Validating, start, &outcome);
+            match outcome {
                 Ok(_) => Ok(()),
-                Err(Failure::Calling(why)) if hook.ignores_failures => {
+                Err(Failure::Calling { why, .. }) if hook.ignores_failures => {
                     tracing::warn!(webhook = %hook.name, %why, "failed calling webhook, failing open");
                     let key = format!("failed-open.{PREFIX}round_0_index_{index}");
                     request.cx.annotate(&key, hook.name.as_str());
