@@ -42,6 +42,9 @@ pub struct Options {
     pub signing: Option<Signing>,
     /// What makes the tokens of Secrets; `None`: they are not made. Upstream: `--service-account-private-key-file`.
     pub token_signer: Option<TokenSigner>,
+    /// A token that was made unasked and not used for so long is marked as invalid, and deleted after as long again.
+    /// Upstream: `--legacy-service-account-token-clean-up-period`.
+    pub legacy_token_clean_up_period: Duration,
 }
 
 /// An authority that signs, and for how long at most.
@@ -91,6 +94,7 @@ impl Default for Options {
             terminated_pod_threshold: 12_500,
             signing: None,
             token_signer: None,
+            legacy_token_clean_up_period: Duration::from_hours(365 * 24),
         }
     }
 }

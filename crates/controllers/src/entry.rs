@@ -24,6 +24,8 @@ pub struct Rule {
     pub group: &'static str,
     /// Plural name, with the subresource after a slash.
     pub resource: &'static str,
+    /// The only object; empty for all.
+    pub name: &'static str,
     /// Verbs.
     pub verbs: &'static [&'static str],
 }
@@ -93,7 +95,17 @@ impl Watch {
 impl Rule {
     /// Of a resource in a group.
     pub const fn of(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Self {
-        Self { group, resource, verbs }
+        Self::named(group, resource, "", verbs)
+    }
+
+    /// Of one object of a resource in a group.
+    pub const fn named(
+        group: &'static str,
+        resource: &'static str,
+        name: &'static str,
+        verbs: &'static [&'static str],
+    ) -> Self {
+        Self { group, resource, name, verbs }
     }
 
     /// Every controller may record events.

@@ -75,5 +75,6 @@ pub static CONTROLLERS: &[Entry] = &[
     certificates::CLEANER,
     token::service_account::ENTRY,
     token::cleaner::ENTRY,
+    token::legacy::ENTRY,
     token::bootstrap_signer::ENTRY,
 ];

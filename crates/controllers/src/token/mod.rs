@@ -2,6 +2,7 @@
 
 pub(crate) mod bootstrap_signer;
 pub(crate) mod cleaner;
+pub(crate) mod legacy;
 pub(crate) mod service_account;
 
 use api::core::v1::Secret;

@@ -23,9 +23,9 @@ pub(crate) const ENTRY: Entry = Entry {
     start,
 };
 
-const TYPE: &str = "kubernetes.io/service-account-token";
+pub(super) const TYPE: &str = "kubernetes.io/service-account-token";
 const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
-const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
+pub(super) const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 
 struct Tokens {
     client: Client,
@@ -67,7 +67,7 @@ fn start(context: Context) {
         .start(&context.supervisor);
 }
 
-fn account_name(secret: &Secret) -> Option<&str> {
+pub(super) fn account_name(secret: &Secret) -> Option<&str> {
     secret.metadata.annotations.as_ref()?.get(ACCOUNT_NAME).map(String::as_str)
 }
 

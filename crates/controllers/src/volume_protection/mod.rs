@@ -39,7 +39,7 @@ pub(crate) const VOLUMES: Entry = Entry {
 
 pub(crate) const CLASSES: Entry = Entry {
     name: "volumeattributesclass-protection-controller",
-    service_account: "vac-protection-controller",
+    service_account: "volumeattributesclass-protection-controller",
     watches: &[
         Watch::of("storage.k8s.io", "volumeattributesclasses"),
         Watch::of("", "persistentvolumeclaims"),

@@ -4,4 +4,5 @@ mod garbage;
 mod harness;
 mod namespaces;
 mod nodes;
+mod tokens;
 mod workloads;
