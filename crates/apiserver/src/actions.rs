@@ -25,15 +25,29 @@ use registry::{
 use crate::reviews::{created, decode};
 
 /// Admission of what an action is asked to do; its body is the object. Upstream: `rest.Create` of the storage.
-async fn admit<T: Object>(call: &ActionCall<'_>, kind: &Kind, body: &mut T) -> Result<(), ApiError> {
-    let mut request = AdmissionRequest {
+pub(crate) async fn admit<T: Object>(call: &ActionCall<'_>, kind: &Kind, body: &mut T) -> Result<(), ApiError> {
+    admit_around(call, kind, body, |_| Ok(())).await
+}
+
+/// What is done `between` is seen by those who validate, not by those who change things.
+async fn admit_around<T: Object>(
+    call: &ActionCall<'_>,
+    kind: &Kind,
+    body: &mut T,
+    between: impl FnOnce(&mut T) -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
+    call.registry.admit(&mut admission(call, kind, body)).await?;
+    between(body)?;
+    call.registry.validate_admission(&admission(call, kind, body)).await
+}
+
+fn admission<'a, T: Object>(call: &ActionCall<'a>, kind: &'a Kind, body: &'a mut T) -> AdmissionRequest<'a> {
+    AdmissionRequest {
         namespace: call.namespace,
         name: call.name,
         object: Some(body),
         ..AdmissionRequest::at(call.registry, kind, call.cx, Operation::Create)
-    };
-    call.registry.admit(&mut request).await?;
-    call.registry.validate_admission(&request).await
+    }
 }
 
 type Entry = (&'static str, &'static str, &'static str, Arc<dyn Action>);
@@ -292,12 +306,13 @@ impl IssueToken {
         request.metadata.namespace = Some(call.namespace.to_owned());
         request.metadata.creation_timestamp = Some(call.cx.time());
         request.status = None;
-        self.set_defaults(&mut request);
-        check_seconds(seconds(&request))?;
-        admit(&call, &kind, &mut request).await?;
-        // Plugins may have changed it.
-        self.set_defaults(&mut request);
-        check_seconds(seconds(&request))?;
+        request.spec.get_or_insert_default().expiration_seconds.get_or_insert(DEFAULT_SECONDS);
+        // For whom a token is that names nobody is said only after plugins have seen that it names nobody.
+        admit_around(&call, &kind, &mut request, |request| {
+            self.set_defaults(request);
+            check_seconds(seconds(request))
+        })
+        .await?;
 
         let (bound_to, node) = match request.spec.as_ref().and_then(|spec| spec.bound_object_ref.as_ref()) {
             None => (None, None),

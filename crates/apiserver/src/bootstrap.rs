@@ -19,6 +19,8 @@ use crate::masters;
 /// Namespaces that must be there before anything else.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
+const TOKEN_TRACKING: &str = "kube-apiserver-legacy-service-account-token-tracking";
+
 /// Where the API answers.
 #[derive(Clone, Debug)]
 pub struct ApiEndpoint {
@@ -79,7 +81,7 @@ pub(crate) async fn kubernetes_service_at(
     create(registry, "", "services", "default", &service).await?;
     let ports =
         json!({"spec": {"ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": endpoint.port}]}});
-    merge(registry, "", "services", ports).await?;
+    merge(registry, ("", "services"), ("default", "kubernetes"), ports).await?;
     endpoints(registry, endpoint, servers).await
 }
 
@@ -96,7 +98,7 @@ pub(crate) async fn endpoints(registry: &Registry, endpoint: &ApiEndpoint, serve
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels}, "subsets": subsets,
     });
     create(registry, "", "endpoints", "default", &endpoints).await?;
-    merge(registry, "", "endpoints", json!({ "subsets": subsets })).await?;
+    merge(registry, ("", "endpoints"), ("default", "kubernetes"), json!({ "subsets": subsets })).await?;
 
     let ports = json!([{"name": "https", "port": endpoint.port, "protocol": "TCP"}]);
     let ready = |address: &IpAddr| json!({"addresses": [address], "conditions": {"ready": true}});
@@ -108,7 +110,13 @@ pub(crate) async fn endpoints(registry: &Registry, endpoint: &ApiEndpoint, serve
         "addressType": family, "endpoints": addresses, "ports": ports,
     });
     create(registry, "discovery.k8s.io", "endpointslices", "default", &slice).await?;
-    merge(registry, "discovery.k8s.io", "endpointslices", json!({"endpoints": addresses, "ports": ports})).await
+    merge(
+        registry,
+        ("discovery.k8s.io", "endpointslices"),
+        ("default", "kubernetes"),
+        json!({"endpoints": addresses, "ports": ports}),
+    )
+    .await
 }
 
 /// Puts the `kubernetes` Service back when somebody deletes it or its endpoints, as upstream's reconciler does.
@@ -135,6 +143,42 @@ pub fn keep_kubernetes_service(registry: &Registry, endpoint: ApiEndpoint, super
             }
         }
     });
+}
+
+/// Says since when the uses of tokens in Secrets are written down, and keeps it said: without it nobody can tell a token
+/// that was not used from one of which nothing is known. Upstream: `controlplane/controller/legacytokentracking`.
+pub fn keep_legacy_token_tracking(registry: &Registry, supervisor: &Supervisor) {
+    let registry = registry.clone();
+    supervisor.spawn("legacy token tracking", async move {
+        let filter = || Filter::in_namespace("kube-system").named(TOKEN_TRACKING);
+        let (store, maps) = (registry.store().clone(), registry.store().resource("configmaps"));
+        loop {
+            let from = store.revision();
+            if let Err(error) = legacy_token_tracking(&registry).await {
+                tracing::warn!(%error, "{TOKEN_TRACKING} not written");
+            }
+            let Ok(mut watch) = maps.watch(from, filter()) else { return };
+            if let Err(WatchError::Closed) = watch.next().await {
+                return;
+            }
+        }
+    });
+}
+
+async fn legacy_token_tracking(registry: &Registry) -> Result<(), ApiError> {
+    const FORMAT: &str = "%Y-%m-%d";
+    let is_day = |text: &String| jiff::civil::Date::strptime(FORMAT, text).is_ok();
+    let data = json!({"since": jiff::Timestamp::now().strftime(FORMAT).to_string()});
+    let map = registry.reader().get::<api::core::v1::ConfigMap>("", "configmaps", "kube-system", TOKEN_TRACKING);
+    let Some(map) = map else {
+        let metadata = json!({"name": TOKEN_TRACKING, "namespace": "kube-system"});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
+        return create(registry, "", "configmaps", "kube-system", &map).await;
+    };
+    if map.data.as_ref().and_then(|data| data.get("since")).is_some_and(is_day) {
+        return Ok(());
+    }
+    merge(registry, ("", "configmaps"), ("kube-system", TOKEN_TRACKING), json!({ "data": data })).await
 }
 
 fn context(registry: &Registry, verb: Verb, namespace: &str) -> RequestCx {
@@ -166,12 +210,17 @@ async fn create(
     }
 }
 
-async fn merge(registry: &Registry, group: &str, plural: &str, patch: Value) -> Result<(), ApiError> {
+async fn merge(
+    registry: &Registry,
+    (group, plural): (&str, &str),
+    (namespace, name): (&str, &str),
+    patch: Value,
+) -> Result<(), ApiError> {
     let kind = registry
         .preferred_kind(group, plural)
         .ok_or_else(|| ApiError::internal(format!("{plural} are not registered")))?;
-    let mut cx = context(registry, Verb::Patch, "default");
-    "kubernetes".clone_into(&mut cx.name);
+    let mut cx = context(registry, Verb::Patch, namespace);
+    name.clone_into(&mut cx.name);
     let patch = Patch::new(PatchKind::Merge, patch);
     let change = Change::Patch(&patch);
     registry.modify(&kind, &cx, UpdateKind::Object, change, &WriteOptions::default()).await.map(|_| ())

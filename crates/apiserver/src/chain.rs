@@ -26,7 +26,7 @@ use crate::{
     compress, filters,
     flow::{Asking, Class, Seats},
     handlers,
-    metrics::{self, Labels, LongRunning},
+    metrics::{Labels, LongRunning},
     options::go_duration,
     request_info::{RequestInfo, parse_query},
     respond::{self, Answer, KeptJson},
@@ -53,18 +53,24 @@ struct Passing {
 }
 
 /// One that is counted as under way.
-struct UnderWay<'a>(&'a AtomicI64);
+struct UnderWay<'a> {
+    count: &'a AtomicI64,
+    server: &'a ApiServer,
+}
 
 impl<'a> UnderWay<'a> {
-    fn enter(count: &'a AtomicI64) -> Self {
+    fn enter(count: &'a AtomicI64, server: &'a ApiServer) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+        Self { count, server }
     }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        if self.server.is_shut_down() {
+            self.server.inner.drained.notify_one();
+        }
     }
 }
 
@@ -92,7 +98,8 @@ impl ApiServer {
         let is_inside = peer.identity.is_some();
         // What the end needs of the head, which the handler takes.
         let wishes = wishes(&parts.headers);
-        let audit_id = (!is_inside).then(|| audit_id(&parts.headers));
+        let is_told = !is_inside || self.inner.auditor.is_some();
+        let audit_id = is_told.then(|| audit_id(&parts.headers));
         let span = self.inner.tracer.as_ref().filter(|_| !is_inside).and_then(|tracer| tracer.begin(&parts.headers));
         let traced = span.map(|span| (span, parts.method.clone(), parts.uri.path().to_owned()));
         let mut passing = Passing::default();
@@ -107,6 +114,12 @@ impl ApiServer {
             tracer.end(span, &Told { method, path: &path, agent, audit_id, code });
         }
         let headers = answer.headers_mut();
+        if !is_inside && let Ok(value) = HeaderValue::from_str(&self.inner.options.strict_transport_security) {
+            // An empty one says nothing.
+            if !value.is_empty() {
+                headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
+            }
+        }
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
         if let Some(id) = audit_id.and_then(|id| HeaderValue::from_str(&id).ok()) {
             headers.insert(AUDIT_ID, id);
@@ -131,17 +144,20 @@ impl ApiServer {
         audit_id: Option<&str>,
         passing: &mut Passing,
     ) -> Result<Answer, ApiError> {
+        let is_refused = self.inner.options.shutdown_send_retry_after && self.is_shut_down();
+        if is_refused && peer.identity.is_none() && !is_served_to_the_end(&parts) {
+            return Ok(respond::leaving(parts.version));
+        }
         let query = parse_query(parts.uri.query());
         let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query)?;
         passing.is_long_running = is_long_running(&info);
-        passing.labels = self.labels(&info, &query);
+        passing.labels = self.labels(&info, &query, &parts.headers);
         let deadline = if passing.is_long_running { None } else { Some(self.deadline(&query)?) };
         let counters = &self.inner.metrics;
         let is_reading = matches!(info.verb, "get" | "list" | "watch" | "head" | "options" | "proxy");
-        let _under_way = UnderWay::enter(if is_reading { &counters.reading } else { &counters.writing });
+        let _under_way = UnderWay::enter(if is_reading { &counters.reading } else { &counters.writing }, self);
 
         let sender = filters::authenticate(self, &parts.headers, &info, &peer).await;
-        metrics::authenticated(if sender.is_ok() { "success" } else { "failure" });
         let unknown = Arc::default();
         if let Some(auditor) = &self.inner.auditor {
             let user = sender.as_ref().unwrap_or(&unknown);
@@ -150,7 +166,7 @@ impl ApiServer {
             passing.record = auditor.begin(&arrival, audit_id.unwrap_or_default().to_owned());
         }
         if let Some(record) = &passing.record {
-            record.received()?;
+            record.received().await?;
         }
         let identity = filters::impersonate(self, &parts.headers, &info, sender?).await?;
         let user = identity.user;
@@ -183,7 +199,6 @@ impl ApiServer {
             Some(id) => Arc::new(AuditTrail::new(id.to_owned(), Default::default())),
             None => Arc::default(),
         });
-        metrics::authorized(if allowed.is_ok() { "allowed" } else { "denied" });
         trail.annotate("authorization.k8s.io/decision", if allowed.is_ok() { "allow" } else { "forbid" });
         if let Err(error) = &allowed {
             trail.annotate("authorization.k8s.io/reason", error.message.clone());
@@ -229,7 +244,8 @@ impl ApiServer {
     }
 
     /// Labels only for what is registered, so that no URL makes a series.
-    fn labels(&self, info: &RequestInfo, query: &registry::options::Query) -> Option<Labels> {
+    fn labels(&self, info: &RequestInfo, query: &registry::options::Query, headers: &HeaderMap) -> Option<Labels> {
+        let is_apply = headers.get(header::CONTENT_TYPE).is_some_and(|value| *value == "application/apply-patch+yaml");
         let dry_run = if query.iter().any(|(name, _)| name == "dryRun") { "All" } else { "" };
         if !info.is_resource {
             let path = [
@@ -251,7 +267,8 @@ impl ApiServer {
         }
         let kind = self.inner.registry.kind(&info.group, &info.version, &info.resource)?;
         let subresource = kind.resource.subresources().iter().find(|known| known.name == info.subresource);
-        let scope = match (info.name.is_empty(), info.namespace.is_empty()) {
+        // Upstream: `CleanScope`.
+        let scope = match (info.name.is_empty() && info.verb != "create", info.namespace.is_empty()) {
             (false, _) => "resource",
             (true, false) => "namespace",
             (true, true) => "cluster",
@@ -263,9 +280,9 @@ impl ApiServer {
             "watch" => "WATCH",
             "create" => "POST",
             "update" => "PUT",
+            "patch" if is_apply => "APPLY",
             "patch" => "PATCH",
-            "delete" => "DELETE",
-            "deletecollection" => "DELETECOLLECTION",
+            "delete" | "deletecollection" => "DELETE",
             _ => "OTHER",
         };
         let known = kind.info();
@@ -279,6 +296,12 @@ impl ApiServer {
             scope,
         })
     }
+}
+
+/// Who looks after the server is answered to its end. Upstream: `isRequestExemptFromRetryAfter`.
+fn is_served_to_the_end(parts: &http::request::Parts) -> bool {
+    const PATHS: [&str; 4] = ["/readyz", "/livez", "/healthz", "/metrics"];
+    PATHS.iter().any(|path| parts.uri.path().starts_with(path))
 }
 
 /// Subresources whose requests last as long as somebody talks.

@@ -20,6 +20,7 @@ pub mod expire;
 mod filters;
 mod flow;
 pub mod flow_control;
+pub mod gates;
 mod handlers;
 pub mod identity;
 pub mod kinds;

@@ -1,17 +1,22 @@
 //! What is counted of requests, in the names that upstream's dashboards know. Upstream: `endpoints/metrics`.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt::Write as _,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use metrics::{Counter, Family, Gauge, Histogram, Stability, exponential};
+use parking_lot::Mutex;
+use registry::{
+    UserInfo,
+    auth::{AuthenticationError, Decision},
+};
 
 use crate::{server::ApiServer, version};
 
@@ -19,6 +24,13 @@ const DURATIONS: [f64; 23] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
     45.0, 60.0,
 ];
+const SLI_DURATIONS: [f64; 21] =
+    [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0];
+const WATCH_LIST_DURATIONS: [f64; 25] = [
+    0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
+    90.0, 120.0, 180.0, 300.0,
+];
+const AUTH_DURATIONS: [f64; 15] = exponential(0.001, 2.0);
 const SIZES: [f64; 7] = exponential(1000.0, 10.0);
 const EVENT_SIZES: [f64; 8] = exponential(1024.0, 2.0);
 
@@ -40,7 +52,7 @@ static SLI_LATENCIES: Family<Histogram, 7> = Family::with_bounds(
     Stability::Alpha,
     "Response latency distribution (not counting webhook duration and priority & fairness queue wait times) in seconds for each verb, group, version, resource, subresource, scope and component.",
     ["component", "group", "resource", "scope", "subresource", "verb", "version"],
-    &DURATIONS,
+    &SLI_DURATIONS,
 );
 static RESPONSE_SIZES: Family<Histogram, 7> = Family::with_bounds(
     "apiserver_response_sizes",
@@ -88,11 +100,44 @@ pub(crate) static TLS_ERRORS: Family<Counter, 0> = Family::new(
 );
 static AUTHENTICATIONS: Family<Counter, 1> =
     Family::new("authentication_attempts", Stability::Alpha, "Counter of authenticated attempts.", ["result"]);
+static AUTHENTICATED_USERS: Family<Counter, 1> = Family::new(
+    "authenticated_user_requests",
+    Stability::Alpha,
+    "Counter of authenticated requests broken out by username.",
+    ["username"],
+);
+static AUTHENTICATION_TIMES: Family<Histogram, 1> = Family::with_bounds(
+    "authentication_duration_seconds",
+    Stability::Alpha,
+    "Authentication duration in seconds broken out by result.",
+    ["result"],
+    &AUTH_DURATIONS,
+);
 static AUTHORIZATIONS: Family<Counter, 1> = Family::new(
     "authorization_attempts_total",
     Stability::Alpha,
-    "Counter of authorization attempts broken down by result.",
+    "Counter of authorization attempts broken down by result. It can be either 'allowed', 'denied', 'no-opinion' or 'error'.",
     ["result"],
+);
+static AUTHORIZATION_TIMES: Family<Histogram, 1> = Family::with_bounds(
+    "authorization_duration_seconds",
+    Stability::Alpha,
+    "Authorization duration in seconds broken out by result.",
+    ["result"],
+    &AUTH_DURATIONS,
+);
+static DEPRECATED: Family<Gauge, 5> = Family::new(
+    "apiserver_requested_deprecated_apis",
+    Stability::Stable,
+    "Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, subresource, and removed_release.",
+    ["group", "removed_release", "resource", "subresource", "version"],
+);
+static WATCH_LISTS: Family<Histogram, 4> = Family::with_bounds(
+    "apiserver_watch_list_duration_seconds",
+    Stability::Beta,
+    "Response latency distribution in seconds for watch list requests broken by group, version, resource and scope.",
+    ["group", "resource", "scope", "version"],
+    &WATCH_LIST_DURATIONS,
 );
 
 /// What a request is counted under. Only names of registered kinds, so that no URL makes a series.
@@ -154,7 +199,8 @@ impl Metrics {
         }
         series.latency.observe_duration(duration);
         series.sli.observe_duration(duration.saturating_sub(waited));
-        if let Some(size) = size {
+        // What is written is answered with itself.
+        if let Some(size) = size.filter(|_| matches!(labels.verb, "GET" | "LIST")) {
             #[expect(clippy::cast_precision_loss, reason = "a size for people")]
             series.sizes.observe(size as f64);
         }
@@ -175,6 +221,11 @@ impl Metrics {
             all
         });
         series
+    }
+
+    /// Requests that are being answered, but for what lasts.
+    pub(crate) fn under_way(&self) -> i64 {
+        self.reading.load(Ordering::Relaxed) + self.writing.load(Ordering::Relaxed)
     }
 
     /// A request that the server ends for its own good.
@@ -208,6 +259,32 @@ impl Metrics {
             counts.clone(),
             &mut out,
         );
+        metrics::render_value(
+            "apiserver_resource_objects",
+            Stability::Alpha,
+            "gauge",
+            "Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.",
+            kinds
+                .iter()
+                .filter(|kind| kind.resource.create_action().is_none() && kind.resource.hub().is_none())
+                .zip(&counts)
+                .map(|(kind, (_, count))| {
+                    let info = kind.info();
+                    (format!("group=\"{}\",resource=\"{}\"", info.group, info.plural), *count)
+                }),
+            &mut out,
+        );
+        #[expect(clippy::cast_precision_loss, reason = "a size for people")]
+        let size = server.inner.options.storage_size.as_ref().and_then(|size| size.0()).map(|bytes| bytes as f64);
+        metrics::render_value(
+            "apiserver_storage_size_bytes",
+            Stability::Stable,
+            "gauge",
+            "Size of the storage database file physically allocated in bytes.",
+            size.map(|bytes| ("storage_cluster_id=\"storage-cluster-0\"".to_owned(), bytes)),
+            &mut out,
+        );
+        crate::gates::render(&mut out);
         let info = serde_json::to_value(version::info()).unwrap_or_default();
         let text = |name: &str| info[name].as_str().unwrap_or_default().to_owned();
         let labels = format!(
@@ -224,7 +301,7 @@ impl Metrics {
         );
         metrics::render_value(
             "kubernetes_build_info",
-            Stability::Alpha,
+            Stability::Beta,
             "gauge",
             "A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.",
             [(labels, 1.0)],
@@ -262,12 +339,101 @@ impl Drop for LongRunning {
     }
 }
 
-pub(crate) fn authenticated(result: &str) {
-    AUTHENTICATIONS.with([result]).inc();
+/// Somebody has asked for a kind that is going to go.
+pub(crate) fn asked_for_deprecated(group: &str, version: &str, resource: &str, subresource: &str) {
+    DEPRECATED.with([group, "", resource, subresource, version]).set(1);
 }
 
-pub(crate) fn authorized(result: &str) {
+/// A streaming list was sent whole.
+pub(crate) fn watch_list_sent(group: &str, version: &str, resource: &str, scope: &str, duration: Duration) {
+    WATCH_LISTS.with([group, resource, scope, version]).observe_duration(duration);
+}
+
+/// Upstream: `recordAuthenticationMetrics`.
+pub(crate) fn authenticated(outcome: &Result<Option<Arc<UserInfo>>, AuthenticationError>, start: Instant) {
+    let result = match outcome {
+        Ok(Some(user)) => {
+            AUTHENTICATED_USERS.with([compressed(&user.name)]).inc();
+            "success"
+        }
+        Ok(None) => "failure",
+        Err(_) => "error",
+    };
+    AUTHENTICATIONS.with([result]).inc();
+    AUTHENTICATION_TIMES.with([result]).observe_duration(start.elapsed());
+}
+
+/// No name makes a series. Upstream: `compressUsername`.
+fn compressed(name: &str) -> &'static str {
+    match name {
+        "admin" => "admin",
+        "client" => "client",
+        "kube_proxy" => "kube_proxy",
+        "kubelet" => "kubelet",
+        "system:serviceaccount:kube-system:default" => "system:serviceaccount:kube-system:default",
+        other if other.contains('@') => "email_id",
+        _ => "other",
+    }
+}
+
+/// Upstream: `recordAuthorizationMetrics`.
+pub(crate) fn authorized(decision: &Decision, start: Instant) {
+    let result = match decision {
+        Decision::Allow { .. } => "allowed",
+        Decision::Deny { .. } => "denied",
+        Decision::NoOpinion { .. } => "no-opinion",
+    };
     AUTHORIZATIONS.with([result]).inc();
+    AUTHORIZATION_TIMES.with([result]).observe_duration(start.elapsed());
+}
+
+/// What health checks came to, for `/metrics/slis`. Upstream: `component-base/metrics/prometheus/slis`.
+#[derive(Default)]
+pub(crate) struct Probes(Mutex<BTreeMap<(String, &'static str), Probed>>);
+
+#[derive(Default)]
+struct Probed {
+    is_well: bool,
+    successes: u64,
+    errors: u64,
+}
+
+impl Probes {
+    /// `endpoint`: `livez`, `readyz` or `healthz`.
+    pub(crate) fn observe(&self, check: &str, endpoint: &'static str, is_well: bool) {
+        let mut all = self.0.lock();
+        let probed = all.entry((check.to_owned(), endpoint)).or_default();
+        probed.is_well = is_well;
+        *(if is_well { &mut probed.successes } else { &mut probed.errors }) += 1;
+    }
+
+    pub(crate) fn render(&self) -> String {
+        let all = self.0.lock();
+        let mut out = String::new();
+        let labels = |(check, endpoint): &(String, &str)| format!("name=\"{check}\",type=\"{endpoint}\"");
+        metrics::render_value(
+            "kubernetes_healthcheck",
+            Stability::Stable,
+            "gauge",
+            "This metric records the result of a single healthcheck.",
+            all.iter().map(|(key, probed)| (labels(key), f64::from(u8::from(probed.is_well)))),
+            &mut out,
+        );
+        #[expect(clippy::cast_precision_loss, reason = "counts for people")]
+        let counts = all.iter().flat_map(|((check, endpoint), probed)| {
+            let line = |status: &str| format!("name=\"{check}\",status=\"{status}\",type=\"{endpoint}\"");
+            [(line("error"), probed.errors as f64), (line("success"), probed.successes as f64)]
+        });
+        metrics::render_value(
+            "kubernetes_healthchecks_total",
+            Stability::Stable,
+            "counter",
+            "This metric records the results of all healthcheck.",
+            counts.filter(|(_, count)| *count > 0.0),
+            &mut out,
+        );
+        out
+    }
 }
 
 /// What Prometheus's client libraries say of every process.

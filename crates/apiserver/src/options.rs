@@ -1,9 +1,9 @@
 //! What an operator can say about the server, in upstream's words. Upstream: `server/options`, `kube-apiserver --help`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 pub use crate::{
-    audit::{AuditOptions, Mode as AuditMode, Rotation},
+    audit::{AuditOptions, Mode as AuditMode, Rotation, Truncation},
     batch::Batching,
 };
 
@@ -23,6 +23,12 @@ pub struct ServerOptions {
     pub shutdown_delay: Duration,
     /// `--shutdown-watch-termination-grace-period`: how long requests under way may take at the end.
     pub shutdown_grace: Duration,
+    /// `--shutdown-send-retry-after`: at the end, who still comes is told to come again, until others are answered.
+    pub shutdown_send_retry_after: bool,
+    /// `--goaway-chance`: how likely an HTTP/2 client is sent to another connection with a request.
+    pub goaway_chance: f64,
+    /// `--strict-transport-security-directives`, joined as the header has them; empty: no header.
+    pub strict_transport_security: String,
     /// `--http2-max-streams-per-connection`; 0 is the default.
     pub max_streams: u32,
     /// `--profiling`: `/debug/pprof`.
@@ -31,9 +37,21 @@ pub struct ServerOptions {
     pub external_address: String,
     /// What `/flagz` shows: names and values.
     pub flags: Vec<(String, String)>,
+    /// How many bytes the store takes on its disk, where that can be known.
+    pub storage_size: Option<StorageSize>,
     pub audit: AuditOptions,
     /// `--tracing-config-file`.
     pub tracing_config: Option<PathBuf>,
+}
+
+/// Finds out a size, for `/metrics`.
+#[derive(Clone)]
+pub struct StorageSize(pub Arc<dyn Fn() -> Option<u64> + Send + Sync>);
+
+impl fmt::Debug for StorageSize {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("StorageSize")
+    }
 }
 
 impl Default for ServerOptions {
@@ -46,10 +64,14 @@ impl Default for ServerOptions {
             priority_and_fairness: true,
             shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(10),
+            shutdown_send_retry_after: false,
+            goaway_chance: 0.0,
+            strict_transport_security: String::new(),
             max_streams: 0,
             profiling: true,
             external_address: String::new(),
             flags: Vec::new(),
+            storage_size: None,
             audit: AuditOptions::default(),
             tracing_config: None,
         }

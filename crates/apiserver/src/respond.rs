@@ -88,6 +88,18 @@ pub(crate) fn too_many_requests(retry_after: u32) -> Answer {
     answer
 }
 
+/// What is said to those who come when the server ends. Upstream: `WithRetryAfter`.
+pub(crate) fn leaving(version: http::Version) -> Answer {
+    let mut answer = text(429, "The apiserver is shutting down, please try again later.\n");
+    let headers = answer.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if version <= http::Version::HTTP_11 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
 /// Encodes the Status of an error as the client likes; what it cannot have, it gets as indented JSON.
 pub(crate) fn negotiate_status(answer: &mut Answer, request: &http::HeaderMap, pretty: &str) {
     if answer.extensions_mut().remove::<IsStatus>().is_none() {

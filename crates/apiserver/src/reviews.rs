@@ -23,7 +23,7 @@ use registry::{
     auth::{Attributes, Authenticator, Authorizer, Decision},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A create-only kind.
 struct Review {
@@ -45,6 +45,32 @@ impl Resource for Review {
     }
 }
 
+/// A question that admission gets to see before it is answered.
+struct Admitted {
+    info: Info,
+    inner: Arc<dyn Action>,
+}
+
+impl Action for Admitted {
+    fn run<'a>(&'a self, call: ActionCall<'a>) -> BoxFuture<'a, Result<ActionOutcome, ApiError>> {
+        async move {
+            let Info { group, version, kind, plural, .. } = &self.info;
+            let registered = call.registry.kind(group, version, plural).ok_or_else(ApiError::path_not_found)?;
+            let mut object: Value = decode(&call, kind, version)?;
+            if let Some(fields) = object.as_object_mut() {
+                fields.entry("apiVersion").or_insert_with(|| self.info.api_version().into());
+                fields.entry("kind").or_insert_with(|| (*kind).into());
+            }
+            let mut object: DynamicObject =
+                serde_json::from_value(object).map_err(|error| cannot_be_handled(kind, version, &error))?;
+            crate::actions::admit(&call, &registered, &mut object).await?;
+            let body = serde_json::to_vec(&object).map_err(ApiError::internal)?.into();
+            self.inner.run(ActionCall { body, ..call }).await
+        }
+        .boxed()
+    }
+}
+
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
@@ -53,7 +79,11 @@ pub(crate) fn resources(
     authorizer: &Arc<dyn Authorizer>,
 ) -> Vec<Arc<dyn Resource>> {
     let authorizer = || Arc::clone(authorizer);
-    let review = |info: Info, action: Arc<dyn Action>| -> Arc<dyn Resource> { Arc::new(Review { info, action }) };
+    let action = |info: Info, action: Arc<dyn Action>| -> Arc<dyn Resource> { Arc::new(Review { info, action }) };
+    let review = |info: Info, inner: Arc<dyn Action>| {
+        let admitted = Arc::new(Admitted { info, inner });
+        action(info, admitted)
+    };
     vec![
         review(
             Info::cluster(AUTHENTICATION, "v1", "TokenReview", "tokenreviews"),
@@ -76,14 +106,16 @@ pub(crate) fn resources(
             Info::namespaced(AUTHORIZATION, "v1", "LocalSubjectAccessReview", "localsubjectaccessreviews"),
             Arc::new(LocalAccess(authorizer())),
         ),
-        review(Info::namespaced("", "v1", "Binding", "bindings"), Arc::new(crate::actions::BindPod)),
+        action(Info::namespaced("", "v1", "Binding", "bindings"), Arc::new(crate::actions::BindPod)),
     ]
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(call: &ActionCall<'_>, kind: &str, version: &str) -> Result<T, ApiError> {
-    apimachinery::json::from_bytes(&call.body).map_err(|error| {
-        ApiError::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"))
-    })
+    apimachinery::json::from_bytes(&call.body).map_err(|error| cannot_be_handled(kind, version, &error))
+}
+
+fn cannot_be_handled(kind: &str, version: &str, error: &serde_json::Error) -> ApiError {
+    ApiError::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"))
 }
 
 pub(crate) fn created<T: Serialize>(object: &T) -> Result<ActionOutcome, ApiError> {

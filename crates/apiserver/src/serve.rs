@@ -11,15 +11,16 @@ use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
 };
 use rustls::ServerConfig;
 use supervisor::Supervisor;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Notify,
+    sync::{Notify, mpsc},
 };
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     metrics::TLS_ERRORS,
@@ -45,7 +46,8 @@ impl ApiServer {
     pub fn serve(&self, supervisor: &Supervisor, listener: TcpListener, tls: Arc<ServerConfig>) {
         let (server, acceptor, tasks) = (self.clone(), TlsAcceptor::from(tls), supervisor.clone());
         supervisor.spawn_draining("apiserver", async move {
-            let graceful = GracefulShutdown::new();
+            let (open, mut closed) = mpsc::channel(1);
+            let drain = Drain { begins: CancellationToken::new(), _open: open };
             let shutdown = tasks.shutting_down();
             let mut shutdown = std::pin::pin!(shutdown);
             let mut leaving: Option<std::pin::Pin<Box<tokio::time::Sleep>>> = None;
@@ -53,7 +55,7 @@ impl ApiServer {
                 tokio::select! {
                     accepted = listener.accept() => match accepted {
                         Ok((stream, address)) => {
-                            let connection = connection(server.clone(), acceptor.clone(), graceful.watcher(), stream, address);
+                            let connection = connection(server.clone(), acceptor.clone(), drain.clone(), stream, address);
                             tasks.spawn_draining("apiserver connection", connection);
                         }
                         Err(error) => {
@@ -67,25 +69,35 @@ impl ApiServer {
                         server.begin_leaving();
                         leaving = Some(Box::pin(tokio::time::sleep(server.inner.options.shutdown_delay)));
                     }
-                    () = async { match &mut leaving { Some(delay) => delay.await, None => std::future::pending().await } } => break,
+                    () = async { match &mut leaving { Some(delay) => delay.await, None => std::future::pending().await } }, if !server.is_shut_down() => {
+                        server.begin_shutdown();
+                        if !server.inner.options.shutdown_send_retry_after {
+                            break;
+                        }
+                    }
+                    // Who still comes is told to come again, as long as others are being answered.
+                    () = server.drained() => break,
                 }
             }
             drop(listener);
-            server.begin_shutdown();
-            if tokio::time::timeout(server.inner.options.shutdown_grace, graceful.shutdown()).await.is_err() {
+            drain.begins.cancel();
+            drop(drain);
+            // Nobody sends: it ends when the last connection has gone.
+            if tokio::time::timeout(server.inner.options.shutdown_grace, closed.recv()).await.is_err() {
                 tracing::warn!("connections did not end in time");
             }
         });
     }
 }
 
-async fn connection(
-    server: ApiServer,
-    acceptor: TlsAcceptor,
-    watcher: hyper_util::server::graceful::Watcher,
-    stream: TcpStream,
-    address: SocketAddr,
-) {
+/// What tells connections that it is time to end, and is told when they have.
+#[derive(Clone)]
+struct Drain {
+    begins: CancellationToken,
+    _open: mpsc::Sender<()>,
+}
+
+async fn connection(server: ApiServer, acceptor: TlsAcceptor, drain: Drain, stream: TcpStream, address: SocketAddr) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "set nodelay");
     }
@@ -107,8 +119,14 @@ async fn connection(
     };
     let patience = Arc::new(Patience::default());
     let worn_out = Arc::clone(&patience);
+    let go_away = Arc::new(Notify::new());
+    let (chance, to_go) = (server.inner.options.goaway_chance, Arc::clone(&go_away));
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
+        // So that clients of several servers do not all stay at one. Upstream: `WithProbabilisticGoaway`.
+        if chance > 0.0 && request.version() == http::Version::HTTP_2 && share() < chance {
+            to_go.notify_one();
+        }
         let unanswered = Unanswered { patience: Arc::clone(&patience), answered: false };
         async move {
             let mut unanswered = unanswered;
@@ -133,12 +151,39 @@ async fn connection(
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(15));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::select! {
-        ended = watcher.watch(connection) => if let Err(error) = ended {
-            tracing::debug!(%address, %error, "connection ended");
-        },
-        () = worn_out.lost() => tracing::info!(%address, "connection closed: too many requests were taken back"),
+    let mut connection = std::pin::pin!(connection);
+    let mut is_leaving = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%address, %error, "connection ended");
+                }
+                return;
+            }
+            () = worn_out.lost() => {
+                tracing::info!(%address, "connection closed: too many requests were taken back");
+                return;
+            }
+            // What is under way is still answered; the client takes another connection for what comes.
+            () = drain.begins.cancelled(), if !is_leaving => {
+                is_leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = go_away.notified(), if !is_leaving => {
+                is_leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
     }
+}
+
+/// Evenly spread from 0 to 1.
+#[expect(clippy::cast_precision_loss, reason = "a chance needs no more digits")]
+fn share() -> f64 {
+    let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
+    // The lowest bits hold the version of the number, not chance.
+    (high >> 16) as f64 / (1_u64 << 48) as f64
 }
 
 /// How many requests of one connection were taken back lately.

@@ -30,7 +30,7 @@ use crate::{
     discovery::Discovery,
     flow::Flow,
     handlers::pace::Pace,
-    metrics::Metrics,
+    metrics::{Metrics, Probes},
     openapi::OpenApi,
     options::ServerOptions,
     others::OtherServers,
@@ -64,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) ready: AtomicBool,
     leaving: AtomicBool,
     pub(crate) shutdown: CancellationToken,
+    /// Told when, at the end, a request has ended.
+    pub(crate) drained: tokio::sync::Notify,
     pub(crate) supervisor: Supervisor,
     pub(crate) options: ServerOptions,
     /// The timer of all watches.
@@ -73,6 +75,7 @@ pub(crate) struct Inner {
     pub(crate) auditor: Option<Auditor>,
     pub(crate) tracer: Option<Tracer>,
     pub(crate) checks: Vec<Arc<dyn HealthCheck>>,
+    pub(crate) probes: Probes,
     pub(crate) started: jiff::Timestamp,
 }
 
@@ -243,6 +246,8 @@ impl ApiServerBuilder {
                 ready: AtomicBool::new(false),
                 leaving: AtomicBool::new(false),
                 shutdown: CancellationToken::new(),
+                drained: tokio::sync::Notify::new(),
+                probes: Probes::default(),
                 flow,
                 tracer: match &self.options.tracing_config {
                     Some(path) => Some(Tracer::open(path, &self.supervisor)?),
@@ -324,6 +329,18 @@ impl ApiServer {
     /// Lets `/readyz` say no, so that nobody sends more; everything is still answered.
     pub fn begin_leaving(&self) {
         self.inner.leaving.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.inner.shutdown.is_cancelled()
+    }
+
+    /// Returns once the end was asked for and no request but those that last is under way.
+    pub(crate) async fn drained(&self) {
+        self.inner.shutdown.cancelled().await;
+        while self.inner.metrics.under_way() > 0 {
+            self.inner.drained.notified().await;
+        }
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

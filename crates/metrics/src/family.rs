@@ -40,10 +40,24 @@ trait Rendered: Sync {
 /// By name, which is also the order in which they are shown.
 static KNOWN: Mutex<BTreeMap<&'static str, &'static dyn Rendered>> = Mutex::new(BTreeMap::new());
 
+/// Names that are not shown.
+static DISABLED: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Leaves these out of what is shown from now on. Said once, at the start. Upstream: `--disabled-metrics`.
+pub fn disable(names: &[String]) {
+    DISABLED.get_or_init(|| names.to_vec());
+}
+
+fn is_disabled(name: &str) -> bool {
+    DISABLED.get().is_some_and(|names| names.iter().any(|disabled| disabled == name))
+}
+
 /// Prometheus text of all families in which something was counted.
 pub fn render() -> String {
     let mut out = String::with_capacity(64 * 1024);
-    let known: Vec<&'static dyn Rendered> = KNOWN.lock().values().copied().collect();
+    let known = KNOWN.lock();
+    let known: Vec<&'static dyn Rendered> =
+        known.iter().filter(|(name, _)| !is_disabled(name)).map(|(_, family)| *family).collect();
     for family in known {
         family.render(&mut out);
     }
@@ -59,6 +73,9 @@ pub fn render_value(
     samples: impl IntoIterator<Item = (String, f64)>,
     out: &mut String,
 ) {
+    if is_disabled(name) {
+        return;
+    }
     let mut lines = String::new();
     for (labels, value) in samples {
         let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };

@@ -13,7 +13,7 @@
 mod family;
 mod value;
 
-pub use family::{Family, Stability, render, render_value};
+pub use family::{Family, Stability, disable, render, render_value};
 pub use value::{Counter, Gauge, Histogram, Metric, exponential};
 
 #[cfg(test)]

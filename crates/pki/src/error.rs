@@ -49,6 +49,14 @@ pub enum PkiError {
         #[source]
         source: rustls::Error,
     },
+    /// A cipher suite that is not there, by its name.
+    #[error("Cipher suite {suite} not supported or doesn't exist; known are {known}")]
+    UnknownSuite {
+        /// Which one.
+        suite: String,
+        /// Those that are there.
+        known: String,
+    },
     /// The certificates that clients are checked against cannot be used.
     #[error("client certificate verifier")]
     Verifier(#[from] rustls::server::VerifierBuilderError),

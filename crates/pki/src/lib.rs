@@ -21,4 +21,7 @@ pub use identity::{ServingIdentity, signing_key};
 pub use kubeconfig::Kubeconfig;
 pub use named::{FileIdentity, NamedIdentities};
 pub use sign::{RequestFacts, expires};
-pub use tls::{client_config, client_identity, server_config, server_config_for_any_client, serving_key, trust_roots};
+pub use tls::{
+    TlsLimits, client_config, client_identity, server_config, server_config_for_any_client,
+    server_config_for_any_client_within, serving_key, trust_roots,
+};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    RootCertStore, ServerConfig, SupportedCipherSuite,
     crypto::ring,
     server::{ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
@@ -89,11 +89,42 @@ pub fn server_config(
 /// As [`server_config`], for a server that finds out at each request who a client is: any certificate is taken whose key
 /// the client holds. Use it only together with [`crate::ClientAuthorities`].
 pub fn server_config_for_any_client(identity: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, PkiError> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
+    server_config_for_any_client_within(identity, &TlsLimits::default())
+}
+
+/// What of TLS is not spoken. Flags of upstream: `--tls-min-version`, `--tls-cipher-suites`, `--disable-http2-serving`.
+#[derive(Clone, Debug, Default)]
+pub struct TlsLimits {
+    pub only_tls13: bool,
+    /// IANA names of the suites of TLS 1.2; empty: all that are good. Those of TLS 1.3 cannot be chosen, as with Go.
+    pub suites: Vec<String>,
+    pub without_http2: bool,
+}
+
+/// As [`server_config_for_any_client`], within limits.
+pub fn server_config_for_any_client_within(
+    identity: Arc<dyn ResolvesServerCert>,
+    limits: &TlsLimits,
+) -> Result<ServerConfig, PkiError> {
+    let mut provider = ring::default_provider();
+    if !limits.suites.is_empty() {
+        let name = |suite: &SupportedCipherSuite| format!("{:?}", suite.suite());
+        let known: Vec<String> = provider.cipher_suites.iter().map(name).collect();
+        if let Some(unknown) = limits.suites.iter().find(|suite| !known.contains(suite)) {
+            return Err(PkiError::UnknownSuite { suite: unknown.clone(), known: known.join(",") });
+        }
+        provider.cipher_suites.retain(|suite| suite.tls13().is_some() || limits.suites.contains(&name(suite)));
+    }
+    let versions: &[&rustls::SupportedProtocolVersion] =
+        if limits.only_tls13 { &[&rustls::version::TLS13] } else { rustls::DEFAULT_VERSIONS };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
         .map_err(|source| PkiError::Tls { name: "the server".to_owned(), source })?
         .with_client_cert_verifier(crate::clients::AnyClient::new())
         .with_cert_resolver(identity);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if limits.without_http2 {
+        config.alpn_protocols.remove(0);
+    }
     Ok(config)
 }

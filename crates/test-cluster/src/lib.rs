@@ -15,7 +15,7 @@ use apiserver::{
     bootstrap,
 };
 use auth::{
-    AuthenticationOptions, Authenticators, BootstrapTokens, EscalationCheck, NodeAuthorizer, Rbac,
+    AuthenticationOptions, Authenticators, BootstrapTokens, ClaimStatusCheck, EscalationCheck, NodeAuthorizer, Rbac,
     ServiceAccountTokens, TokenSettings, Union,
 };
 use engine::{log::LogFactory, memory::Memory};
@@ -85,7 +85,8 @@ impl TestCluster {
         let authorizer = Arc::new(Union::new(vec![nodes.clone(), rbac.clone()]));
         let mut builder = Registry::builder(store.clone())
             .resources(apiserver::kinds::all(&resources::Options::default()))
-            .admission(Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone())));
+            .admission(Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone())))
+            .admission(Arc::new(ClaimStatusCheck::new(authorizer.clone())));
         let outbound = Outbound::new(Arc::new(apiserver::Services::new(&store)), outbound::Kubeconfig::default());
         let asked: Arc<dyn registry::auth::Authorizer> = authorizer.clone();
         let (mutating, validating) = admission::webhook::plugins(&store, &outbound, &asked);

@@ -160,9 +160,12 @@ fn body(json: &Bytes, omit_managed_fields: bool) -> Option<Value> {
 }
 
 /// Takes bodies out of an event that is too large. Upstream: `plugin/audit/truncate`.
-pub(super) fn truncate(event: &mut Value, limit: usize) {
-    if event.to_string().len() <= limit {
-        return;
+///
+/// Returns how large it is then.
+pub(super) fn truncate(event: &mut Value, limit: usize) -> usize {
+    let length = event.to_string().len();
+    if length <= limit {
+        return length;
     }
     if let Some(fields) = event.as_object_mut() {
         fields.remove("requestObject");
@@ -172,4 +175,5 @@ pub(super) fn truncate(event: &mut Value, limit: usize) {
         event["annotations"] = json!({});
     }
     event["annotations"]["audit.k8s.io/truncated"] = "true".into();
+    event.to_string().len()
 }

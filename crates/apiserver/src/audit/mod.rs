@@ -8,7 +8,7 @@ mod log;
 mod policy;
 mod webhook;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use apimachinery::ApiError;
 use jiff::Timestamp;
@@ -68,11 +68,27 @@ pub struct AuditOptions {
     pub log_legacy: bool,
     /// `--audit-log-mode`.
     pub log_mode: Mode,
-    /// Largest event in bytes, `--audit-log-truncate-max-event-size`; 0 does not truncate.
-    pub truncate: usize,
+    pub log_batch: Batching,
+    /// `--audit-log-truncate-enabled`.
+    pub log_truncation: Option<Truncation>,
     /// `--audit-webhook-config-file`: a kubeconfig.
     pub webhook_config: Option<PathBuf>,
+    /// `--audit-webhook-mode`.
+    pub webhook_mode: Mode,
     pub webhook_batch: Batching,
+    /// `--audit-webhook-initial-backoff`.
+    pub webhook_backoff: Duration,
+    /// `--audit-webhook-truncate-enabled`.
+    pub webhook_truncation: Option<Truncation>,
+}
+
+/// How large is too large. Flags of upstream: `--audit-*-truncate-max-event-size`, `--audit-*-truncate-max-batch-size`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncation {
+    /// Bytes of an event; it then goes without bodies.
+    pub event: usize,
+    /// Bytes of events that are told together.
+    pub batch: usize,
 }
 
 /// When events are written.
@@ -94,14 +110,14 @@ pub(crate) struct Auditor(Arc<Inner>);
 struct Inner {
     policy: Policy,
     log: Option<LogSink>,
-    webhook: Option<Sender>,
-    truncate: usize,
+    webhook: Option<webhook::Sink>,
 }
 
 struct LogSink {
     file: Arc<log::LogFile>,
     mode: Mode,
     legacy: bool,
+    truncation: Option<Truncation>,
     batch: Option<Sender>,
 }
 
@@ -147,25 +163,25 @@ impl Auditor {
                 let legacy = options.log_legacy;
                 let batch = (options.log_mode == Mode::Batch).then(|| {
                     let file = Arc::clone(&file);
-                    let batching = Batching { most: 1, ..options.webhook_batch };
+                    let batching = options.log_batch;
                     let deliver = move |events: Vec<Value>| {
                         let file = Arc::clone(&file);
                         async move { write(&file, &events, legacy) }
                     };
                     Sender::start("audit log", supervisor, batching, deliver, |lost| ERRORS.with(["log"]).add(lost))
                 });
-                Some(LogSink { file, mode: options.log_mode, legacy, batch })
+                Some(LogSink { file, mode: options.log_mode, legacy, truncation: options.log_truncation, batch })
             }
             None => None,
         };
         let webhook = match &options.webhook_config {
-            Some(path) => Some(webhook::open(path, options.webhook_batch, supervisor)?),
+            Some(path) => Some(webhook::Sink::open(path, options, supervisor)?),
             None => None,
         };
         if log.is_none() && webhook.is_none() {
             return Ok(None);
         }
-        Ok(Some(Self(Arc::new(Inner { policy, log, webhook, truncate: options.truncate }))))
+        Ok(Some(Self(Arc::new(Inner { policy, log, webhook }))))
     }
 
     /// Asks the policy. None: it is not told of.
@@ -198,18 +214,37 @@ impl Auditor {
         })
     }
 
-    fn tell(&self, mut event: Value) -> Result<(), ApiError> {
+    /// Tells everybody; those who have to be waited for are told a little later, in order.
+    fn tell(&self, event: Value) -> Result<(), ApiError> {
         EVENTS.with([]).inc();
-        if self.0.truncate > 0 {
-            event::truncate(&mut event, self.0.truncate);
-        }
-        let mut failed = None;
         if let Some(webhook) = &self.0.webhook
             && !webhook.send(event.clone())
         {
             ERRORS.with(["webhook"]).inc();
         }
+        self.write(event)
+    }
+
+    /// Tells everybody, and returns when all have heard of it that the request has to wait for.
+    async fn tell_first(&self, event: Value) -> Result<(), ApiError> {
+        let Some(webhook) = self.0.webhook.as_ref().filter(|webhook| webhook.mode != Mode::Batch) else {
+            return self.tell(event);
+        };
+        EVENTS.with([]).inc();
+        let heard = webhook.deliver(event.clone()).await;
+        self.write(event)?;
+        match heard {
+            Err(error) if webhook.mode == Mode::BlockingStrict => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, mut event: Value) -> Result<(), ApiError> {
+        let mut failed = None;
         if let Some(log) = &self.0.log {
+            if let Some(truncation) = log.truncation {
+                event::truncate(&mut event, truncation.event);
+            }
             let told = match &log.batch {
                 Some(batch) => {
                     batch.send(event).then_some(()).ok_or_else(|| ApiError::internal("audit buffer is full"))
@@ -282,8 +317,9 @@ fn sources(arrival: &Arrival<'_>) -> Vec<String> {
 
 impl Record {
     /// The request has come. An error: it is to be refused.
-    pub(crate) fn received(&self) -> Result<(), ApiError> {
-        self.stage(Stage::RequestReceived).inspect_err(|_| REJECTED.with([]).inc())
+    pub(crate) async fn received(&self) -> Result<(), ApiError> {
+        let Some(event) = self.event(Stage::RequestReceived) else { return Ok(()) };
+        self.auditor.tell_first(event).await.inspect_err(|_| REJECTED.with([]).inc())
     }
 
     /// The request is made in another's name.
@@ -304,8 +340,13 @@ impl Record {
     }
 
     fn stage(&self, stage: Stage) -> Result<(), ApiError> {
+        self.event(stage).map_or(Ok(()), |event| self.auditor.tell(event))
+    }
+
+    /// Nothing where the policy does not want it.
+    fn event(&self, stage: Stage) -> Option<Value> {
         if self.verdict.omitted.contains(&stage) {
-            return Ok(());
+            return None;
         }
         let facts = Facts {
             verdict: &self.verdict,
@@ -320,7 +361,7 @@ impl Record {
             received: self.received,
             response: self.response.clone(),
         };
-        self.auditor.tell(event::event(&facts, stage, Timestamp::now()))
+        Some(event::event(&facts, stage, Timestamp::now()))
     }
 }
 

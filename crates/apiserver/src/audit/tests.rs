@@ -3,6 +3,7 @@
 use std::{sync::Mutex, time::Duration};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{HeaderMap, Method};
 use serde_json::json;
 
@@ -29,7 +30,7 @@ fn request(auditor: &Auditor, method: Method, path: &str, body: &Value) -> Optio
     let arrival =
         Arrival { info: &info, user: &user, uri: &uri, headers: &headers, address: Some([127, 0, 0, 1].into()) };
     let mut record = auditor.begin(&arrival, "the-id".to_owned())?;
-    record.received().unwrap();
+    record.received().now_or_never().unwrap().unwrap();
     let body = Bytes::from(body.to_string());
     record.trail.set_request(&body);
     record.trail.set_response(&body);
@@ -85,7 +86,10 @@ fn secrets_and_tokens_are_never_told() {
 
 #[test]
 fn events_that_are_too_large_lose_their_bodies() {
-    let (auditor, directory, _supervisor) = open(AuditOptions { truncate: 2_000, ..AuditOptions::default() });
+    let (auditor, directory, _supervisor) = open(AuditOptions {
+        log_truncation: Some(Truncation { event: 2_000, batch: 1 << 20 }),
+        ..AuditOptions::default()
+    });
     let map = json!({"data": {"k": "v".repeat(3_000)}});
     request(&auditor, Method::POST, "/api/v1/namespaces/n/configmaps", &map).unwrap();
     let last = lines(&directory).pop().unwrap();
@@ -108,7 +112,7 @@ fn a_strict_log_that_cannot_be_written_refuses_requests() {
     let (headers, user) = (HeaderMap::new(), Arc::new(UserInfo::anonymous()));
     let arrival = Arrival { info: &info, user: &user, uri: &uri, headers: &headers, address: None };
     let record = auditor.begin(&arrival, String::new()).unwrap();
-    assert_eq!(record.received().unwrap_err().code, 500);
+    assert_eq!(record.received().now_or_never().unwrap().unwrap_err().code, 500);
 }
 
 #[tokio::test]

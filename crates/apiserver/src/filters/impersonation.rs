@@ -229,7 +229,7 @@ impl Checks<'_> {
     }
 
     fn refuse(&self, group: &str, resource: &str, name: &str, why: &str) -> ApiError {
-        super::forbidden(&self.attributes(group, resource, "", "", name), why)
+        self.attributes(group, resource, "", "", name).forbidden(why)
     }
 }
 

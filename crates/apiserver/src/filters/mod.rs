@@ -2,16 +2,17 @@
 
 mod impersonation;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
-use apimachinery::{ApiError, Gvr};
+use apimachinery::ApiError;
 use http::HeaderMap;
 use registry::{
     UserInfo,
-    auth::{Attributes, Credentials},
+    auth::{Attributes, Credentials, Decision},
 };
 
 use crate::{
+    metrics,
     request_info::RequestInfo,
     server::{ApiServer, Peer},
 };
@@ -35,7 +36,10 @@ pub(crate) async fn authenticate(
         return Ok(Arc::clone(identity));
     }
     let credentials = Credentials { headers, path: &info.path, peer_certificates: &peer.certificates };
-    match server.inner.authenticator.authenticate(credentials).await {
+    let start = Instant::now();
+    let outcome = server.inner.authenticator.authenticate(credentials).await;
+    metrics::authenticated(&outcome, start);
+    match outcome {
         Ok(Some(user)) => Ok(user),
         Ok(None) => Err(ApiError::unauthorized()),
         Err(error) => {
@@ -61,7 +65,11 @@ pub(crate) async fn impersonate(
 }
 
 pub(crate) async fn authorize(server: &ApiServer, info: &RequestInfo, user: &Arc<UserInfo>) -> Result<(), ApiError> {
-    decide(server, &attributes(info, user)).await
+    let attributes = attributes(info, user);
+    let start = Instant::now();
+    let decision = server.inner.authorizer.authorize(&attributes).await;
+    metrics::authorized(&decision, start);
+    answer(&attributes, &decision)
 }
 
 pub(crate) fn attributes(info: &RequestInfo, user: &Arc<UserInfo>) -> Attributes {
@@ -87,45 +95,9 @@ pub(crate) fn attributes(info: &RequestInfo, user: &Arc<UserInfo>) -> Attributes
 
 /// Asks the authorizer, and says no in upstream's words.
 pub(crate) async fn decide(server: &ApiServer, attributes: &Attributes) -> Result<(), ApiError> {
-    let decision = server.inner.authorizer.authorize(attributes).await;
-    if decision.is_allowed() {
-        return Ok(());
-    }
-    Err(forbidden(attributes, decision.reason()))
+    answer(attributes, &server.inner.authorizer.authorize(attributes).await)
 }
 
-/// Upstream: `responsewriters.ForbiddenStatusError`.
-fn forbidden(attributes: &Attributes, reason: &str) -> ApiError {
-    let mut why = forbidden_message(attributes);
-    if !reason.is_empty() {
-        why.push_str(": ");
-        why.push_str(reason);
-    }
-    let resource = Gvr::new(&attributes.api_group, &attributes.api_version, &attributes.resource);
-    ApiError::forbidden(&resource, &attributes.name, why)
-}
-
-/// Upstream: `responsewriters.forbiddenMessage`, with its escaping of what could read as HTML.
-fn forbidden_message(attributes: &Attributes) -> String {
-    let quote = apimachinery::field::go_quote;
-    let (user, verb) = (quote(&attributes.user.name), &attributes.verb);
-    let message = if !attributes.is_resource_request {
-        format!("User {user} cannot {verb} path {}", quote(&attributes.path))
-    } else {
-        let resource = match attributes.subresource.as_str() {
-            "" => attributes.resource.clone(),
-            subresource => format!("{}/{subresource}", attributes.resource),
-        };
-        let what = format!(
-            "User {user} cannot {verb} resource {} in API group {}",
-            quote(&resource),
-            quote(&attributes.api_group)
-        );
-        if attributes.namespace.is_empty() {
-            format!("{what} at the cluster scope")
-        } else {
-            format!("{what} in the namespace {}", quote(&attributes.namespace))
-        }
-    };
-    message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+fn answer(attributes: &Attributes, decision: &Decision) -> Result<(), ApiError> {
+    if decision.is_allowed() { Ok(()) } else { Err(attributes.forbidden(decision.reason())) }
 }

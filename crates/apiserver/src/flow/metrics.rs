@@ -25,6 +25,12 @@ static EXECUTING: Family<Gauge, 2> = Family::new(
     "Number of requests in initial (for a WATCH) or any (for a non-WATCH) execution stage in the API Priority and Fairness subsystem",
     LABELS,
 );
+static SEATS: Family<Gauge, 2> = Family::new(
+    "apiserver_flowcontrol_current_executing_seats",
+    Stability::Beta,
+    "Concurrency (number of seats) occupied by the currently executing (initial stage for a WATCH, any stage otherwise) requests in the API Priority and Fairness subsystem",
+    LABELS,
+);
 static WAITING: Family<Gauge, 2> = Family::new(
     "apiserver_flowcontrol_current_inqueue_requests",
     Stability::Beta,
@@ -76,6 +82,7 @@ pub(super) struct Counters {
     schema: String,
     pub(super) dispatched: Arc<Counter>,
     pub(super) executing: Arc<Gauge>,
+    pub(super) seats: Arc<Gauge>,
     pub(super) waiting: Arc<Gauge>,
     pub(super) execution: Arc<Histogram>,
 }
@@ -86,6 +93,7 @@ impl Counters {
         Self {
             dispatched: DISPATCHED.with(labels),
             executing: EXECUTING.with(labels),
+            seats: SEATS.with(labels),
             waiting: WAITING.with(labels),
             execution: EXECUTION.with(labels),
             level: level.to_owned(),

@@ -524,6 +524,7 @@ impl Class {
 impl Seats {
     fn new(flow: &Flow, class: Class, grant: Grant, since: Instant) -> Self {
         class.0.counters.executing.add(1);
+        class.0.counters.seats.add(seats_of(&grant));
         class.0.counters.dispatched.inc();
         Self { flow: flow.clone(), class, grant: Some(grant), since }
     }
@@ -533,10 +534,15 @@ impl Seats {
     }
 }
 
+fn seats_of(grant: &Grant) -> i64 {
+    i64::try_from(grant.seats()).unwrap_or(i64::MAX)
+}
+
 impl Drop for Seats {
     fn drop(&mut self) {
         let Some(grant) = self.grant.take() else { return };
         self.class.0.counters.executing.add(-1);
+        self.class.0.counters.seats.add(-seats_of(&grant));
         self.class.0.counters.execution.observe_duration(self.since.elapsed());
         self.flow.finish(&self.class, grant);
     }

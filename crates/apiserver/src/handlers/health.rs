@@ -110,7 +110,7 @@ pub(super) fn paths(server: &ApiServer) -> Vec<String> {
         .collect()
 }
 
-pub(super) async fn serve(server: &ApiServer, call: &Call, endpoint: &str, single: &str) -> Answer {
+pub(super) async fn serve(server: &ApiServer, call: &Call, endpoint: &'static str, single: &str) -> Answer {
     let needs_store = single.is_empty() || single.starts_with("etcd");
     let store = if needs_store { store_answers(server).await } else { Ok(()) };
     let outcomes = outcomes(server, endpoint, &store);
@@ -120,6 +120,9 @@ pub(super) async fn serve(server: &ApiServer, call: &Call, endpoint: &str, singl
             Some(Err(why)) => said(500, format!("internal server error: {why}\n")),
             None => respond::not_found(),
         };
+    }
+    for outcome in &outcomes {
+        server.inner.probes.observe(&outcome.name, endpoint, outcome.result.is_ok());
     }
     let mut unknown: Vec<&str> =
         call.query.iter().filter(|(key, _)| key == "exclude").map(|(_, value)| value.as_str()).collect();

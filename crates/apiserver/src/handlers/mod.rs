@@ -8,6 +8,7 @@ mod health;
 mod list;
 mod non_resource;
 pub(crate) mod pace;
+mod pprof;
 mod read;
 mod subresource;
 mod watch;
@@ -21,6 +22,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use registry::{Handler, Kind, Subresource};
 
 use crate::{
+    metrics,
     respond::{self, Answer},
     server::{ApiServer, Call},
 };
@@ -40,7 +42,11 @@ async fn dispatch(server: &ApiServer, call: Call) -> Result<Answer, ApiError> {
     check_place(&kind, &call)?;
     freshness::of_shared_store(server, &call).await?;
     let mut texts = kind.resource.custom().map(|custom| custom.warnings().to_vec()).unwrap_or_default();
-    texts.extend(deprecation(&kind).map(str::to_owned));
+    if let Some(text) = deprecation(&kind) {
+        metrics::asked_for_deprecated(&kind.gvr.group, &kind.gvr.version, &kind.gvr.resource, &call.info.subresource);
+        call.audit.annotate("k8s.io/deprecated", "true".to_owned());
+        texts.push(text.to_owned());
+    }
     let answer = serve(server, call, &kind).await;
     if texts.is_empty() {
         return answer;

@@ -39,11 +39,20 @@ pub(crate) async fn non_resource(server: &ApiServer, call: Call) -> Result<Answe
         }
         ["healthz" | "livez" | "readyz", check @ ..] => {
             only_get(&call)?;
-            Ok(health::serve(server, &call, parts[0], &check.join("/")).await)
+            let endpoint = match parts[0] {
+                "healthz" => "healthz",
+                "livez" => "livez",
+                _ => "readyz",
+            };
+            Ok(health::serve(server, &call, endpoint, &check.join("/")).await)
         }
         ["metrics"] => {
             only_get(&call)?;
             Ok(respond::with_type(200, METRICS, crate::body::Body::whole(server.inner.metrics.render(server))))
+        }
+        ["metrics", "slis"] => {
+            only_get(&call)?;
+            Ok(respond::with_type(200, METRICS, crate::body::Body::whole(server.inner.probes.render())))
         }
         ["openapi", "v2"] => {
             only_get(&call)?;
@@ -55,11 +64,11 @@ pub(crate) async fn non_resource(server: &ApiServer, call: Call) -> Result<Answe
         }
         ["statusz"] => {
             only_get(&call)?;
-            Ok(debug::statusz(server))
+            debug::statusz(server, &call)
         }
         ["flagz"] => {
             only_get(&call)?;
-            Ok(debug::flagz(server))
+            debug::flagz(server, &call)
         }
         ["debug", "api_priority_and_fairness", what] => {
             only_get(&call)?;
@@ -67,7 +76,7 @@ pub(crate) async fn non_resource(server: &ApiServer, call: Call) -> Result<Answe
         }
         ["debug", "pprof", rest @ ..] if server.inner.options.profiling => {
             only_get(&call)?;
-            Ok(debug::pprof(&rest.join("/")))
+            super::pprof::answer(&call, &rest.join("/")).await
         }
         _ => Ok(respond::not_found()),
     }
@@ -85,7 +94,10 @@ fn root(server: &ApiServer) -> Result<Answer, ApiError> {
             paths.push(format!("/apis/{}", kind.gvk.api_version()));
         }
     }
-    paths.extend(["/flagz", "/metrics", "/openapi/v2", "/openapi/v3", "/statusz", "/version"].map(str::to_owned));
+    paths.extend(
+        ["/flagz", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/statusz", "/version"]
+            .map(str::to_owned),
+    );
     paths.extend(health::paths(server));
     paths.extend(server.inner.paths.keys().cloned());
     paths.sort();

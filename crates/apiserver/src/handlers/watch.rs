@@ -27,7 +27,7 @@ use crate::{
     body::{Body, BoxError},
     encode,
     flow::Seats,
-    metrics::WatchCounters,
+    metrics::{self, WatchCounters},
     negotiate::{CBOR_SEQUENCE, JSON, Media, Output, View},
     respond::{self, Answer},
     server::{ApiServer, Call},
@@ -61,6 +61,7 @@ pub(super) async fn watch(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> 
     let body = WatchBody {
         // A streaming list holds its seats until the list was sent.
         seats: call.seats.lock().take().filter(|_| stream.is_initializing()),
+        listing: stream.is_initializing().then(|| Listing { began: Instant::now(), scope: scope(call) }),
         stream,
         together: !over_websocket,
         counters: WatchCounters::of(&kind.gvr.group, &kind.gvr.version, &kind.gvr.resource),
@@ -80,8 +81,25 @@ pub(super) async fn watch(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> 
     Ok(respond::with_type(200, content_type, Body::stream(body)))
 }
 
+/// A streaming list under way, for who counts.
+struct Listing {
+    began: Instant,
+    scope: &'static str,
+}
+
+/// Upstream: `CleanScope`.
+fn scope(call: &Call) -> &'static str {
+    match (call.info.name.is_empty(), call.info.namespace.is_empty()) {
+        (false, _) => "resource",
+        (true, false) => "namespace",
+        (true, true) => "cluster",
+    }
+}
+
 struct WatchBody {
     seats: Option<Seats>,
+    /// Set while the streaming list is being sent.
+    listing: Option<Listing>,
     counters: WatchCounters,
     stream: WatchStream,
     /// Several frames may be one piece of the body. A message over WebSocket is one frame.
@@ -131,6 +149,12 @@ impl WatchBody {
         self.counters.sent(first.len());
         if self.seats.is_some() && !self.stream.is_initializing() {
             self.seats = None;
+        }
+        if !self.stream.is_initializing()
+            && let Some(Listing { began, scope }) = self.listing.take()
+        {
+            let gvr = &self.framer.kind.gvr;
+            metrics::watch_list_sent(&gvr.group, &gvr.version, &gvr.resource, scope, began.elapsed());
         }
         if first.len() > ALONE || self.finished || !self.together {
             return Ok(first);

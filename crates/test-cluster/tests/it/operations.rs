@@ -14,6 +14,10 @@ use crate::http::Client;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
+/// A streaming list that ends with it.
+const LISTING: &str =
+    "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1";
+
 async fn with(server: ServerOptions) -> TestCluster {
     TestCluster::start_with(Options { server, ..Options::default() }).await.unwrap()
 }
@@ -62,6 +66,10 @@ async fn metrics_have_the_names_that_dashboards_know() {
     client.post(MAPS, &json!({"metadata": {"name": "m"}})).await;
     client.get(MAPS).await;
     client.get(&format!("{MAPS}/none")).await;
+    client.get("/api/v1/namespaces/default/endpoints").await;
+    client.get("/readyz").await;
+    let list = client.open("GET", &format!("{MAPS}?{LISTING}"), &[], "").await;
+    http_body_util::BodyExt::collect(list.into_body()).await.unwrap();
     Client::nobody(&cluster).get("/version").await;
     let watch = client.open("GET", &format!("{MAPS}?watch=1"), &[], "").await;
     // The server has some of its own.
@@ -72,7 +80,7 @@ async fn metrics_have_the_names_that_dashboards_know() {
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     for line in [
         "# TYPE apiserver_request_total counter",
-        "apiserver_request_total{code=\"201\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"configmaps\",scope=\"namespace\",subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
+        "apiserver_request_total{code=\"201\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"configmaps\",scope=\"resource\",subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
         "apiserver_request_total{code=\"404\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"configmaps\",scope=\"resource\",subresource=\"\",verb=\"GET\",version=\"v1\"} 1",
         "apiserver_request_duration_seconds_bucket{component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"configmaps\",scope=\"namespace\",subresource=\"\",verb=\"LIST\",version=\"v1\",le=\"60\"} 1",
         "# HELP apiserver_response_sizes [STABLE]",
@@ -82,12 +90,29 @@ async fn metrics_have_the_names_that_dashboards_know() {
         &stored,
         "apiserver_flowcontrol_dispatched_requests_total{priority_level=",
         "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"catch-all\"}",
+        "apiserver_admission_step_admission_duration_seconds_bucket{operation=\"CREATE\",rejected=\"false\",type=\"admit\",",
+        "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",subresource=\"\",version=\"v1\"} 1",
+        "apiserver_flowcontrol_current_executing_seats{priority_level=",
+        "apiserver_watch_list_duration_seconds_count{group=\"\",resource=\"configmaps\",scope=\"namespace\",version=\"v1\"} 1",
+        "apiserver_resource_objects{group=\"apps\",resource=\"deployments\"} 0",
+        "authentication_attempts{result=\"success\"}",
+        "authorization_duration_seconds_bucket{result=\"allowed\",",
+        "kubernetes_feature_enabled{name=\"WatchList\",stage=\"BETA\"} 1",
         "kubernetes_build_info{",
         "process_resident_memory_bytes ",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
     drop(watch);
+    let slis = String::from_utf8(client.get("/metrics/slis").await.body.to_vec()).unwrap();
+    for line in [
+        "# TYPE kubernetes_healthcheck gauge",
+        "kubernetes_healthcheck{name=\"etcd\",type=\"readyz\"} 1",
+        "kubernetes_healthchecks_total{name=\"etcd\",status=\"success\",type=\"readyz\"} 1",
+    ] {
+        assert!(slis.contains(line), "{line} is not in\n{slis}");
+    }
+    assert_eq!(Client::nobody(&cluster).get("/metrics/slis").await.status, 403);
 }
 
 #[tokio::test]
@@ -310,10 +335,34 @@ async fn people_get_indented_json_and_flags_can_be_seen() {
     assert!(text(plain).starts_with("{\"apiVersion\""));
     assert!(text(client.get("/flagz").await).contains("\nsecure-port=6443\n"));
     assert!(text(client.get("/statusz").await).contains("Binary version: v1.36.0"));
+    let accept = |kind: &str| format!("application/json;as={kind};v=v1beta1;g=config.k8s.io, text/plain;q=0.1");
+    let page = async |path: &str, kind: &str| client.send("GET", path, &[("accept", &accept(kind))], "").await.json();
+    let status = page("/statusz", "Statusz").await;
+    assert_eq!((&status["apiVersion"], &status["kind"]), (&json!("config.k8s.io/v1beta1"), &json!("Statusz")));
+    assert_eq!((&status["binaryVersion"], &status["emulationVersion"]), (&json!("1.36"), &json!("1.36")));
+    assert_eq!(page("/flagz", "Flagz").await["flags"], json!({"secure-port": "6443"}));
+    assert_eq!(client.send("GET", "/flagz", &[("accept", "application/json")], "").await.status, 406);
+    let version = client.get("/version").await.json();
+    assert_eq!((&version["emulationMinor"], &version["minCompatibilityMinor"]), (&json!("36"), &json!("35")));
     assert!(text(client.get("/debug/pprof/threads").await).starts_with("tid\t"));
     let unacceptable = client.send("GET", "/api/v1/namespaces", &[("accept", "text/html")], "").await;
     assert_eq!(unacceptable.status, 406);
     assert!(text(unacceptable).starts_with("{\n"), "what cannot be had is said in indented JSON");
     let packed = [("content-type", "application/json"), ("content-encoding", "gzip")];
     assert_eq!(client.send("POST", MAPS, &packed, "x").await.status, 415);
+}
+
+#[tokio::test]
+async fn who_comes_at_the_end_is_told_to_come_again() {
+    let cluster = with(ServerOptions { shutdown_send_retry_after: true, ..ServerOptions::default() }).await;
+    let nobody = Client::nobody(&cluster);
+    assert_eq!(nobody.get("/version").await.status, 200);
+    cluster.server().begin_shutdown();
+    let refused = nobody.get("/version").await;
+    assert_eq!((refused.status.as_u16(), refused.headers["retry-after"].to_str().unwrap()), (429, "5"));
+    assert_eq!(refused.headers["connection"], "close");
+    assert_eq!(refused.body, "The apiserver is shutting down, please try again later.\n");
+    // Those who look after the server, and its own parts, are answered to the end.
+    assert_eq!(nobody.get("/livez").await.status, 200);
+    assert_eq!(Client::admin(&cluster).get(MAPS).await.status, 200);
 }

@@ -127,6 +127,14 @@ pub(super) struct Seen {
     pub(super) max: f64,
 }
 
+// === impl Grant ===
+
+impl Grant {
+    pub(super) fn seats(&self) -> u64 {
+        self.estimate.seats()
+    }
+}
+
 // === impl Estimate ===
 
 impl Estimate {

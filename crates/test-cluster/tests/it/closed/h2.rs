@@ -173,3 +173,41 @@ async fn a_client_that_changes_its_mind_now_and_then_is_served() {
     }
     assert_eq!(client.apiserver_version().await.unwrap().major, "1");
 }
+
+/// Reads until so many answers have begun or the server closes: how many have, and how it said goodbye.
+async fn answers(stream: &mut (impl tokio::io::AsyncRead + Unpin), wanted: usize) -> (usize, Option<u32>) {
+    let (mut head, mut begun, mut error) = ([0; 9], 0, None);
+    while begun < wanted && stream.read_exact(&mut head).await.is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let mut payload = vec![0; length];
+        if stream.read_exact(&mut payload).await.is_err() {
+            break;
+        }
+        begun += usize::from(head[3] == HEADERS);
+        if head[3] == GOAWAY {
+            error = payload.get(4..8).map(|code| u32::from_be_bytes(code.try_into().unwrap()));
+        }
+    }
+    (begun, error)
+}
+
+/// `--goaway-chance`: no attack, but as visible only frame by frame.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_sent_to_other_connections_by_chance() {
+    let with = async |goaway_chance: f64| {
+        let server = apiserver::ServerOptions { goaway_chance, ..Default::default() };
+        TestCluster::start_with(test_cluster::Options { server, ..Default::default() }).await.unwrap()
+    };
+    let request = |stream: u32| frame(HEADERS, END_STREAM | END_HEADERS, stream, &get());
+    let cluster = with(1.0).await;
+    let mut stream = connect(&cluster).await;
+    stream.write_all(&request(1)).await.unwrap();
+    let outcome = timeout(PATIENCE, answers(&mut stream, usize::MAX)).await.expect("the connection ends");
+    assert_eq!(outcome, (1, Some(0)), "what was asked is answered, and the goodbye is no error");
+    let cluster = with(0.0).await;
+    let mut stream = connect(&cluster).await;
+    for number in [1, 3, 5] {
+        stream.write_all(&request(number)).await.unwrap();
+    }
+    assert_eq!(timeout(PATIENCE, answers(&mut stream, 3)).await.expect("answers"), (3, None));
+}
