@@ -6,9 +6,14 @@ use tracing_subscriber::EnvFilter;
 
 /// Log lines on standard error: for people on a terminal, one JSON object a line elsewhere. `TIPHYS_LOG` chooses what
 /// is logged (`info`, `debug`, `kubelet=debug,info`).
-/// `format` is `text` or `json`, where somebody has said.
-pub(crate) fn start(format: Option<&str>) {
-    let filter = EnvFilter::try_from_env("TIPHYS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+/// `format` is `text` or `json`, where somebody has said; `verbosity` is klog's.
+pub(crate) fn start(format: Option<&str>, verbosity: Option<u8>) {
+    let level = match verbosity {
+        None | Some(0..=3) => "info",
+        Some(4 | 5) => "debug",
+        Some(_) => "trace",
+    };
+    let filter = EnvFilter::try_from_env("TIPHYS_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     // A log that cannot be written (its disk is full) is no reason to panic, which complaining to the same place is.
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);

@@ -14,7 +14,7 @@ mod version;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Kubernetes in one binary.
 #[derive(Parser)]
@@ -47,7 +47,9 @@ enum Command {
 fn main() -> ExitCode {
     // Containers are made by a short-lived, single-threaded execution of this same program: before anything else.
     runtime::helper::main_if_helper();
-    let arguments = match server::with_config_file(std::env::args().collect()) {
+    let arguments = match server::with_config_file(std::env::args().collect())
+        .and_then(|arguments| server::take_upstream(arguments, &Arguments::command()))
+    {
         Ok(arguments) => arguments,
         Err(error) => {
             logging::print_error(&error);

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(crate) fn main(mut arguments: Arguments) -> anyhow::Result<()> {
-    logging::start(None);
+    logging::start(None, None);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(async {
         if let Some(directory) = &arguments.cold_start {

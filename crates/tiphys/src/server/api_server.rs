@@ -47,6 +47,12 @@ pub(crate) struct Arguments {
     /// Admission plugins to switch off
     #[arg(long, value_delimiter = ',')]
     disable_admission_plugins: Vec<String>,
+    /// Seconds that pods stay on a node that is not ready, where they do not say
+    #[arg(long, default_value_t = 300)]
+    default_not_ready_toleration_seconds: i64,
+    /// Seconds that pods stay on a node that cannot be reached, where they do not say
+    #[arg(long, default_value_t = 300)]
+    default_unreachable_toleration_seconds: i64,
     /// Settings of admission plugins: a file with an AdmissionConfiguration
     #[arg(long)]
     admission_control_config_file: Option<PathBuf>,
@@ -63,7 +69,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn main(arguments: Arguments) -> anyhow::Result<()> {
-    logging::start(arguments.operations.logging_format.as_deref());
+    logging::start(arguments.operations.logging_format.as_deref(), arguments.operations.v);
+    metrics::disable(&arguments.operations.disabled_metrics);
     super::serve(arguments.settings()?)
 }
 
@@ -80,7 +87,9 @@ impl Arguments {
             write_kubeconfig: None,
             bind_address: self.bind_address,
             secure_port: self.secure_port,
-            tls_sans: self.external_hostname.into_iter().collect(),
+            advertise_address: self.advertise_address,
+            external_hostname: self.external_hostname,
+            tls_sans: Vec::new(),
             node_name: None,
             node_ip: Some(advertised),
             kubelet_port: 10250,
@@ -88,6 +97,8 @@ impl Arguments {
             service_cidr: *self.service_cluster_ip_range.first().context("--service-cluster-ip-range is empty")?,
             enable_admission_plugins: self.enable_admission_plugins,
             disable_admission_plugins: self.disable_admission_plugins,
+            default_not_ready_toleration_seconds: self.default_not_ready_toleration_seconds,
+            default_unreachable_toleration_seconds: self.default_unreachable_toleration_seconds,
             admission_control_config_file: self.admission_control_config_file,
             disable_agent: true,
             access: self.access,

@@ -2,27 +2,31 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context as _;
-use apiserver::{ApiServer, ServerOptions, bootstrap, identity::Identity};
-use auth::{EscalationCheck, NodeAuthorizer, Rbac};
+use apiserver::{ApiServer, ServerOptions, bootstrap, identity::Identity, options::StorageSize};
+use auth::{ClaimStatusCheck, EscalationCheck, NodeAuthorizer, Rbac};
 use informer::{Caches, Elector, ElectorConfig};
 use outbound::Outbound;
 use pki::{Authority, CertificateSpec, FileIdentity, Kubeconfig, NamedIdentities, ServingIdentity};
 use registry::{Registry, UserInfo};
 use store::Store;
 use supervisor::Supervisor;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tracing::info;
 
 use super::{Role, Settings, access, aggregation, kubelets::Dialer, operations, storage};
 
 /// How often certificates are looked at; they are renewed long before they end.
 const RENEWAL: Duration = Duration::from_secs(12 * 3600);
+
+/// Connections that wait to be taken.
+const BACKLOG: u32 = 1024;
 
 /// Longest life of a certificate that somebody asks for. Upstream: `--cluster-signing-duration`.
 const SIGNING_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -47,7 +51,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     let spec = serving_certificate(settings)?;
     let (certificate, key) = authority.ensure("apiserver", &spec)?;
     let identity = ServingIdentity::new(&certificate, &key)?;
-    let tls = pki::server_config_for_any_client(identities(settings, identity.clone())?)?;
+    let tls = tls(settings, identities(settings, identity.clone())?)?;
 
     let storage::Storage { store, at_rest } = {
         let event_ttl = settings.arguments.operations.event_ttl;
@@ -55,8 +59,9 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     };
     let resources = apiserver::kinds::all(&resources::Options { service_ranges: settings.service_ranges.clone() });
     let (rbac, nodes) = (Arc::new(Rbac::new()), Arc::new(NodeAuthorizer::new()));
-    let authorizer = access::authorization(&settings.arguments.access, &rbac, &nodes, supervisor)?;
+    let authorizer = access::authorization(settings, &rbac, &nodes, supervisor)?;
     let escalation = Arc::new(EscalationCheck::new(rbac.clone(), authorizer.clone()));
+    let claims = Arc::new(ClaimStatusCheck::new(authorizer.clone()));
     let configuration = super::admission::configuration(settings.arguments.admission_control_config_file.as_deref())?;
     let credentials = super::admission::webhook_credentials(&configuration)?;
     let outbound = Outbound::new(Arc::new(apiserver::Services::new(&store)), credentials);
@@ -69,16 +74,21 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
         enable: settings.arguments.enable_admission_plugins.clone(),
         disable: settings.arguments.disable_admission_plugins.clone(),
         configuration,
+        toleration_seconds: admission::TolerationSeconds {
+            not_ready: settings.arguments.default_not_ready_toleration_seconds,
+            unreachable: settings.arguments.default_unreachable_toleration_seconds,
+        },
         callers: images.into_iter().chain([policies, mutating, rules, validating]).collect(),
         ..admission::Options::new(authorizer.clone())
     })?;
     let builder = plugins
         .into_iter()
-        .fold(Registry::builder(store.clone()).admission(escalation), |builder, plugin| builder.admission(plugin));
+        .fold(Registry::builder(store.clone()).admission(escalation).admission(claims), |builder, plugin| {
+            builder.admission(plugin)
+        });
     let registry = builder.resources(resources).build()?;
 
-    let authentication =
-        access::authentication(&settings.arguments.access, &layout.pki(), &authority, &registry, supervisor)?;
+    let authentication = access::authentication(settings, &authority, &registry, supervisor)?;
     let dialer = Arc::new(Dialer::new(&settings.arguments.kubelets, layout, &authority)?);
     let builder = ApiServer::builder(registry.clone(), authentication.authenticators.clone(), authorizer, supervisor);
     let documents = authentication.documents().into_iter();
@@ -86,15 +96,11 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     if at_rest.has_plugins() {
         builder = builder.health_check(Arc::new(storage::KmsProviders(at_rest)));
     }
-    let options = ServerOptions {
-        external_address: SocketAddr::new(settings.node_ip, settings.arguments.secure_port).to_string(),
-        ..settings.arguments.operations.options(operations::shown(&std::env::args().collect::<Vec<_>>()))
-    };
     let server = builder
         .token_issuer(authentication.tokens.clone())
         .node_dialer(dialer.clone())
         .aggregation(aggregation::aggregation(settings, &outbound, supervisor)?)
-        .options(options)
+        .options(server_options(settings, store.is_shared()))
         .build()?;
 
     bootstrap::namespaces(&registry).await?;
@@ -108,7 +114,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     auth::follow(&store, &rbac, &nodes, supervisor);
     let endpoint = bootstrap::ApiEndpoint {
         service_address: first_address(settings)?,
-        address: settings.node_ip,
+        address: settings.arguments.advertise_address.unwrap_or(settings.node_ip),
         port: settings.arguments.secure_port,
     };
     if settings.role != (Role::ApiServer { keeps_endpoints: false }) {
@@ -118,12 +124,13 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
         }
         bootstrap::keep_kubernetes_service(&registry, endpoint, supervisor);
     }
+    bootstrap::keep_legacy_token_tracking(&registry, supervisor);
     apiserver::flow_control::keep(&registry, supervisor);
     apiserver::service_addresses::keep(&registry, supervisor);
     aggregation::start(&server, settings, &authority, supervisor).await?;
 
     let address = SocketAddr::new(settings.arguments.bind_address, settings.arguments.secure_port);
-    let listener = TcpListener::bind(address).await.with_context(|| {
+    let listener = listen(address, settings.arguments.operations.permit_port_sharing).with_context(|| {
         format!("listen on {address}; is another API server running? --secure-port chooses another port")
     })?;
     let address = listener.local_addr()?;
@@ -150,6 +157,40 @@ fn identities(settings: &Settings, own: Arc<ServingIdentity>) -> anyhow::Result<
     };
     let named: Result<Vec<_>, _> = flags.tls_sni_cert_key.iter().map(|pair| FileIdentity::parse(pair)).collect();
     Ok(NamedIdentities::new(own, files, named.context("--tls-sni-cert-key")?))
+}
+
+fn server_options(settings: &Settings, is_shared: bool) -> ServerOptions {
+    let mut options = settings.arguments.operations.options(operations::shown(&std::env::args().collect::<Vec<_>>()));
+    options.external_address = SocketAddr::new(settings.node_ip, settings.arguments.secure_port).to_string();
+    let directory = settings.layout.store();
+    // Of an etcd, who looks after it knows.
+    options.storage_size = (!is_shared).then(|| StorageSize(Arc::new(move || allocated(&directory))));
+    options
+}
+
+/// Bytes that the files of a directory take.
+fn allocated(directory: &Path) -> Option<u64> {
+    let files = std::fs::read_dir(directory).ok()?.filter_map(Result::ok);
+    Some(files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum())
+}
+
+/// How the API is spoken to.
+fn tls(settings: &Settings, identities: Arc<NamedIdentities>) -> anyhow::Result<rustls::ServerConfig> {
+    let flags = &settings.arguments.operations;
+    let limits = pki::TlsLimits {
+        only_tls13: flags.tls_min_version == "VersionTLS13",
+        suites: flags.tls_cipher_suites.clone(),
+        without_http2: flags.disable_http2_serving,
+    };
+    Ok(pki::server_config_for_any_client_within(identities, &limits)?)
+}
+
+fn listen(address: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(shared)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// A user that is part of the cluster.
@@ -184,6 +225,8 @@ fn serving_certificate(settings: &Settings) -> anyhow::Result<CertificateSpec> {
     .map(str::to_owned)
     .to_vec();
     names.push(settings.node_name.clone());
+    addresses.extend(settings.arguments.advertise_address);
+    names.extend(settings.arguments.external_hostname.clone());
     for san in &settings.arguments.tls_sans {
         match san.parse() {
             Ok(address) => addresses.push(address),
@@ -324,4 +367,37 @@ fn write_if_changed(path: &Path, text: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     pki::write_secret(path, text.as_bytes()).with_context(|| format!("write the kubeconfig {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use api::rbac::v1::PolicyRule;
+
+    /// What controllers have to do, the roles that every cluster starts with let them do.
+    #[test]
+    fn controllers_have_the_rights_that_they_need() {
+        let policy = auth::bootstrap::policy();
+        let cluster = policy.cluster_roles.iter().map(|role| (&role.metadata, &role.rules));
+        let namespaced = policy.roles.iter().map(|role| (&role.metadata, &role.rules));
+        let roles: Vec<_> = cluster.chain(namespaced).collect();
+        for entry in controllers::CONTROLLERS {
+            let account = entry.service_account;
+            let name = match account.strip_prefix("system:") {
+                Some(_) => account.to_owned(),
+                None => format!("system:controller:{account}"),
+            };
+            let own = roles.iter().filter(|(metadata, _)| metadata.name.as_deref() == Some(name.as_str()));
+            let own: Vec<&PolicyRule> = own.flat_map(|(_, rules)| rules.iter().flatten()).collect();
+            assert!(!own.is_empty(), "{name} has no role");
+            let wanted = entry.rules.iter().map(|rule| PolicyRule {
+                verbs: rule.verbs.iter().map(ToString::to_string).collect(),
+                api_groups: Some(vec![rule.group.to_owned()]),
+                resources: Some(vec![rule.resource.to_owned()]),
+                resource_names: Some(rule.name).filter(|name| !name.is_empty()).map(|name| vec![name.to_owned()]),
+                ..PolicyRule::default()
+            });
+            let missing = auth::authz::not_covered(&own, &wanted.collect::<Vec<_>>());
+            assert_eq!(missing, [], "{} as {account}", entry.name);
+        }
+    }
 }

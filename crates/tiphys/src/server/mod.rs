@@ -16,6 +16,7 @@ mod node;
 mod notify;
 mod operations;
 pub(crate) mod storage;
+mod upstream;
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -27,6 +28,7 @@ pub(crate) use operations::with_config_file;
 use supervisor::Supervisor;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
+pub(crate) use upstream::take as take_upstream;
 
 use crate::{
     layout::{DEFAULT_DATA_DIR, Layout},
@@ -44,6 +46,12 @@ pub(crate) struct Arguments {
     /// Address that the API listens on
     #[arg(long, default_value = "0.0.0.0")]
     bind_address: IpAddr,
+    /// Address at which the rest of the cluster reaches the API; the node's if not given
+    #[arg(long)]
+    advertise_address: Option<IpAddr>,
+    /// Name under which the API is reached from outside, for the documents of service account tokens
+    #[arg(long)]
+    external_hostname: Option<String>,
     /// Port of the API
     #[arg(long, default_value_t = 6443)]
     secure_port: u16,
@@ -63,7 +71,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "10.42.0.0/16")]
     cluster_cidr: IpNet,
     /// Range of Services' addresses
-    #[arg(long, default_value = "10.43.0.0/16")]
+    #[arg(long, alias = "service-cluster-ip-range", default_value = "10.43.0.0/16")]
     service_cidr: IpNet,
     /// Admission plugins to switch on beside those that are
     #[arg(long, value_delimiter = ',')]
@@ -71,6 +79,12 @@ pub(crate) struct Arguments {
     /// Admission plugins to switch off
     #[arg(long, value_delimiter = ',')]
     disable_admission_plugins: Vec<String>,
+    /// Seconds that pods stay on a node that is not ready, where they do not say
+    #[arg(long, default_value_t = 300)]
+    default_not_ready_toleration_seconds: i64,
+    /// Seconds that pods stay on a node that cannot be reached, where they do not say
+    #[arg(long, default_value_t = 300)]
+    default_unreachable_toleration_seconds: i64,
     /// Settings of admission plugins: a file with an AdmissionConfiguration
     #[arg(long)]
     admission_control_config_file: Option<PathBuf>,
@@ -113,7 +127,8 @@ pub(crate) enum Role {
 }
 
 pub(crate) fn main(arguments: Arguments) -> anyhow::Result<()> {
-    logging::start(arguments.operations.logging_format.as_deref());
+    logging::start(arguments.operations.logging_format.as_deref(), arguments.operations.v);
+    metrics::disable(&arguments.operations.disabled_metrics);
     let layout = Layout::new(&arguments.data_dir)?;
     let node_name = match &arguments.node_name {
         Some(name) => name.clone(),
@@ -141,6 +156,12 @@ fn serve(settings: Settings) -> anyhow::Result<()> {
     // What is still blocked in a system call is not waited for: everything acknowledged is on disk.
     runtime.shutdown_background();
     outcome
+}
+
+/// Whether a version of a group is among those that are served from the start.
+fn serves(group_version: &str) -> bool {
+    let kinds = apiserver::kinds::all(&resources::Options::default());
+    kinds.iter().any(|kind| kind.info().api_version() == group_version)
 }
 
 /// Runs until a signal or a broken component ends it.

@@ -5,12 +5,29 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context as _, ensure};
 use apiserver::{
     ServerOptions,
-    options::{AuditMode, AuditOptions, Batching, Rotation, go_duration},
+    options::{AuditMode, AuditOptions, Batching, Rotation, Truncation, go_duration},
 };
 use clap::Args;
 
 fn duration(text: &str) -> Result<Duration, String> {
     go_duration(text).ok_or_else(|| format!("time: invalid duration {text:?}"))
+}
+
+fn chance(text: &str) -> Result<f64, String> {
+    let chance: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if (0.0..=0.02).contains(&chance) {
+        Ok(chance)
+    } else {
+        Err("--goaway-chance can not be less than 0 or greater than 0.02".to_owned())
+    }
+}
+
+fn audit_mode(name: &str) -> AuditMode {
+    match name {
+        "batch" => AuditMode::Batch,
+        "blocking-strict" => AuditMode::BlockingStrict,
+        _ => AuditMode::Blocking,
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -21,6 +38,12 @@ pub(crate) struct OperationFlags {
     /// How log lines look: text or json; by default text on a terminal and json elsewhere
     #[arg(long, value_parser = ["text", "json"])]
     pub(crate) logging_format: Option<String>,
+    /// How much is logged: 0 to 3 is what happens, 4 and 5 also why, more is everything. TIPHYS_LOG counts more
+    #[arg(long, short = 'v')]
+    pub(crate) v: Option<u8>,
+    /// Metrics that are not served, by name
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) disabled_metrics: Vec<String>,
     /// How long a request may take
     #[arg(long, value_parser = duration, default_value = "1m0s")]
     request_timeout: Duration,
@@ -39,12 +62,37 @@ pub(crate) struct OperationFlags {
     /// How long everything is still served after the end was asked for, while /readyz says no
     #[arg(long, value_parser = duration, default_value = "0s")]
     shutdown_delay_duration: Duration,
+    /// Tell who comes at the end to come again, for as long as others are being answered
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    shutdown_send_retry_after: bool,
+    /// How likely an HTTP/2 client is sent to another connection with a request, so that several servers share them; at
+    /// most 0.02
+    #[arg(long, default_value_t = 0.0, value_parser = chance)]
+    goaway_chance: f64,
+    /// Directives of the header Strict-Transport-Security
+    #[arg(long, value_delimiter = ',')]
+    strict_transport_security_directives: Vec<String>,
     /// How long requests under way may take at the end
     #[arg(long, value_parser = duration, default_value = "10s")]
     shutdown_watch_termination_grace_period: Duration,
     /// Requests at the same time over one HTTP/2 connection; 0 is 250
     #[arg(long, default_value_t = 0)]
     http2_max_streams_per_connection: u32,
+    /// Serve HTTP/1.1 only
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) disable_http2_serving: bool,
+    /// Let other processes listen on the same port
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) permit_port_sharing: bool,
+    /// Listen though others of the same port are still ending; they always may
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    permit_address_sharing: bool,
+    /// Least version of TLS: VersionTLS12 or VersionTLS13
+    #[arg(long, value_parser = ["", "VersionTLS12", "VersionTLS13"], default_value = "")]
+    pub(crate) tls_min_version: String,
+    /// Cipher suites of TLS 1.2, by their IANA names; those of 1.3 are always there
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) tls_cipher_suites: Vec<String>,
     /// Serve /debug/pprof
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     profiling: bool,
@@ -84,6 +132,15 @@ pub(crate) struct OperationFlags {
     /// Form of audit lines
     #[arg(long, default_value = "json", value_parser = ["json", "legacy"])]
     audit_log_format: String,
+    /// Audit lines that may wait to be written, in mode batch
+    #[arg(long, default_value_t = 10_000)]
+    audit_log_batch_buffer_size: usize,
+    /// Audit lines that are written together, in mode batch
+    #[arg(long, default_value_t = 1)]
+    audit_log_batch_max_size: usize,
+    /// How long audit lines wait for others, in mode batch
+    #[arg(long, value_parser = duration, default_value = "0s")]
+    audit_log_batch_max_wait: Duration,
     /// When audit lines are written
     #[arg(long, default_value = "blocking", value_parser = ["batch", "blocking", "blocking-strict"])]
     audit_log_mode: String,
@@ -93,9 +150,27 @@ pub(crate) struct OperationFlags {
     /// Largest audit event in bytes
     #[arg(long, default_value_t = 102_400)]
     audit_log_truncate_max_event_size: usize,
+    /// Most bytes of audit events that are written together
+    #[arg(long, default_value_t = 10_485_760)]
+    audit_log_truncate_max_batch_size: usize,
     /// Kubeconfig of the server that audit events are sent to
     #[arg(long)]
     audit_webhook_config_file: Option<PathBuf>,
+    /// When audit events are sent: together, or before the request goes on
+    #[arg(long, default_value = "batch", value_parser = ["batch", "blocking", "blocking-strict"])]
+    audit_webhook_mode: String,
+    /// How long to wait before audit events are sent for the second time
+    #[arg(long, value_parser = duration, default_value = "10s")]
+    audit_webhook_initial_backoff: Duration,
+    /// Take the bodies out of audit events that are too large to be sent
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    audit_webhook_truncate_enabled: bool,
+    /// Largest audit event in bytes that is sent
+    #[arg(long, default_value_t = 102_400)]
+    audit_webhook_truncate_max_event_size: usize,
+    /// Most bytes of audit events that are sent together
+    #[arg(long, default_value_t = 10_485_760)]
+    audit_webhook_truncate_max_batch_size: usize,
     /// Audit events that may wait to be sent
     #[arg(long, default_value_t = 10_000)]
     audit_webhook_batch_buffer_size: usize,
@@ -118,10 +193,14 @@ impl OperationFlags {
             priority_and_fairness: self.enable_priority_and_fairness,
             shutdown_delay: self.shutdown_delay_duration,
             shutdown_grace: self.shutdown_watch_termination_grace_period,
+            shutdown_send_retry_after: self.shutdown_send_retry_after,
+            goaway_chance: self.goaway_chance,
+            strict_transport_security: self.strict_transport_security_directives.join("; "),
             max_streams: self.http2_max_streams_per_connection,
             profiling: self.profiling,
             external_address: String::new(),
             flags: shown,
+            storage_size: None,
             tracing_config: self.tracing_config_file.clone(),
             audit: AuditOptions {
                 policy_file: self.audit_policy_file.clone(),
@@ -133,13 +212,23 @@ impl OperationFlags {
                     compress: self.audit_log_compress,
                 },
                 log_legacy: self.audit_log_format == "legacy",
-                log_mode: match self.audit_log_mode.as_str() {
-                    "batch" => AuditMode::Batch,
-                    "blocking-strict" => AuditMode::BlockingStrict,
-                    _ => AuditMode::Blocking,
+                log_mode: audit_mode(&self.audit_log_mode),
+                log_batch: Batching {
+                    buffer: self.audit_log_batch_buffer_size,
+                    most: self.audit_log_batch_max_size,
+                    longest: self.audit_log_batch_max_wait,
                 },
-                truncate: if self.audit_log_truncate_enabled { self.audit_log_truncate_max_event_size } else { 0 },
+                log_truncation: self.audit_log_truncate_enabled.then_some(Truncation {
+                    event: self.audit_log_truncate_max_event_size,
+                    batch: self.audit_log_truncate_max_batch_size,
+                }),
                 webhook_config: self.audit_webhook_config_file.clone(),
+                webhook_mode: audit_mode(&self.audit_webhook_mode),
+                webhook_backoff: self.audit_webhook_initial_backoff,
+                webhook_truncation: self.audit_webhook_truncate_enabled.then_some(Truncation {
+                    event: self.audit_webhook_truncate_max_event_size,
+                    batch: self.audit_webhook_truncate_max_batch_size,
+                }),
                 webhook_batch: Batching {
                     buffer: self.audit_webhook_batch_buffer_size,
                     most: self.audit_webhook_batch_max_size,
@@ -183,11 +272,13 @@ fn flags(text: &str) -> anyhow::Result<Vec<String>> {
                 serde_json::Value::String(text) => flags.push(format!("--{name}={text}")),
                 serde_json::Value::Number(number) => flags.push(format!("--{name}={number}")),
                 // A flag without a value is there or not.
-                serde_json::Value::Bool(true) => flags.push(format!("--{name}")),
-                serde_json::Value::Bool(false) if VALUED.contains(&name.as_str()) => {
-                    flags.push(format!("--{name}=false"))
+                serde_json::Value::Bool(on) if FLAGS.contains(&name.as_str()) => {
+                    if *on {
+                        flags.push(format!("--{name}"));
+                    }
                 }
-                serde_json::Value::Bool(false) | serde_json::Value::Null => {}
+                serde_json::Value::Bool(on) => flags.push(format!("--{name}={on}")),
+                serde_json::Value::Null => {}
                 _ => anyhow::bail!("{name} has a value that is no text, number or truth"),
             }
             Ok(())
@@ -200,18 +291,16 @@ fn flags(text: &str) -> anyhow::Result<Vec<String>> {
     Ok(flags)
 }
 
-/// Flags that are on where nothing is said.
-const VALUED: [&str; 6] = [
-    "allow-privileged",
-    "anonymous-auth",
-    "enable-bootstrap-token-auth",
-    "enable-priority-and-fairness",
-    "profiling",
-    "service-account-extend-token-expiration",
+/// Flags that never have a value.
+const FLAGS: [&str; 4] = [
+    "audit-log-compress",
+    "audit-log-truncate-enabled",
+    "disable-agent",
+    "encryption-provider-config-automatic-reload",
 ];
 
 /// Subcommands that take these flags.
-fn is_role(argument: &str) -> bool {
+pub(crate) fn is_role(argument: &str) -> bool {
     matches!(argument, "server" | "apiserver")
 }
 

@@ -80,6 +80,11 @@ impl Cluster {
         }
     }
 
+    /// Adds flags for the next start.
+    pub(crate) fn flags(&mut self, flags: impl IntoIterator<Item = String>) {
+        self.flags.extend(flags);
+    }
+
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.directory.path().join("kubeconfig")
     }

@@ -12,6 +12,7 @@ mod disk_full;
 mod faults;
 mod kill_loop;
 mod machine;
+mod operating;
 mod refusals;
 mod registry;
 mod traffic;

@@ -17,7 +17,7 @@ pub(crate) struct AccessFlags {
     #[arg(long)]
     pub(crate) client_ca_file: Option<PathBuf>,
     /// Let Secrets of type bootstrap.kubernetes.io/token in kube-system be used as tokens
-    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub(super) enable_bootstrap_token_auth: bool,
     /// File of tokens: token,user,uid,"group,group"
     #[arg(long)]
@@ -104,9 +104,12 @@ pub(crate) struct AccessFlags {
     #[arg(long, default_value = "2m", value_parser = go_duration)]
     pub(super) authentication_token_webhook_cache_ttl: Duration,
 
-    /// Authorizers in the order in which they are asked: AlwaysAllow, AlwaysDeny, Node, RBAC, Webhook
+    /// Authorizers in the order in which they are asked: ABAC, AlwaysAllow, AlwaysDeny, Node, RBAC, Webhook
     #[arg(long, value_delimiter = ',', default_value = "Node,RBAC")]
     pub(super) authorization_mode: Vec<String>,
+    /// Policies of the mode ABAC, one JSON object a line
+    #[arg(long)]
+    pub(super) authorization_policy_file: Option<PathBuf>,
     /// AuthorizationConfiguration, instead of modes; read again when it changes
     #[arg(long)]
     pub(super) authorization_config: Option<PathBuf>,

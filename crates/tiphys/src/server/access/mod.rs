@@ -5,9 +5,9 @@ mod flags;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use apiserver::PathHandler;
+use apiserver::{PathHandler, identity::Identity};
 use auth::{
-    Anonymous, AuthenticationOptions, Authenticators, BootstrapTokens, CachedTokens, NodeAuthorizer, Rbac,
+    Anonymous, AuthenticationOptions, Authenticators, BootstrapTokens, CachedTokens, NodeAuthorizer, Rbac, Reloads,
     RequestHeaderOptions, ServiceAccountTokens, TokenAuthenticator, TokenFile, TokenSettings, Union,
     authn::{
         WebhookTokens,
@@ -20,6 +20,8 @@ use bytes::Bytes;
 use pki::{Authority, ClientAuthorities};
 use registry::{Registry, auth::TokenIssuer as _};
 use supervisor::Supervisor;
+
+use super::Settings;
 
 pub(crate) use flags::AccessFlags;
 
@@ -74,12 +76,12 @@ impl Authentication {
 
 /// Everything that says who comes. Files of authorities are followed while the server runs.
 pub(super) fn authentication(
-    flags: &AccessFlags,
-    pki_directory: &Path,
+    settings: &Settings,
     authority: &Authority,
     registry: &Registry,
     supervisor: &Supervisor,
 ) -> anyhow::Result<Authentication> {
+    let (flags, pki_directory) = (&settings.arguments.access, &settings.layout.pki());
     let tokens = Arc::new(service_account_tokens(flags, pki_directory, registry)?);
     tokens.note_uses(auth::service_account::LegacyUses::start(registry, supervisor));
     let client_authorities = match &flags.client_ca_file {
@@ -114,13 +116,15 @@ pub(super) fn authentication(
         audiences: tokens.default_audiences(),
         anonymous: of_file.unwrap_or_else(|| Anonymous::everywhere(flags.anonymous_auth)),
     };
-    let jwks_uri = flags
-        .service_account_jwks_uri
-        .clone()
-        .unwrap_or_else(|| format!("{}/openid/v1/jwks", tokens.issuer().trim_end_matches('/')));
+    let jwks_uri =
+        flags.service_account_jwks_uri.clone().unwrap_or_else(|| match &settings.arguments.external_hostname {
+            Some(host) => format!("https://{host}:{}/openid/v1/jwks", settings.arguments.secure_port),
+            None => format!("{}/openid/v1/jwks", tokens.issuer().trim_end_matches('/')),
+        });
     let authenticators = Arc::new(Authenticators::new(options));
     if let (Some(issuers), Some(path)) = (issuers, &flags.authentication_config) {
-        issuers.follow(path, authenticators.clone(), flags.anonymous_auth, supervisor);
+        let reloads = Reloads::of_authentication(&server_id(settings));
+        issuers.follow(path, authenticators.clone(), flags.anonymous_auth, reloads, supervisor);
     }
     Ok(Authentication { authenticators, tokens, jwks_uri })
 }
@@ -169,28 +173,40 @@ fn issuers(
 
 impl Issuers {
     /// Takes what the file says from now on.
-    fn follow(self, path: &Path, authenticators: Arc<Authenticators>, anonymous: bool, supervisor: &Supervisor) {
+    fn follow(
+        self,
+        path: &Path,
+        authenticators: Arc<Authenticators>,
+        anonymous: bool,
+        reloads: Reloads,
+        supervisor: &Supervisor,
+    ) {
         let Self { all, cached, text, .. } = self;
         auth::watch_file(path.to_owned(), text, supervisor, move |text| {
-            let configuration = AuthenticationConfiguration::parse(text).map_err(|error| error.to_string())?;
-            let (authenticators, cached) = (authenticators.clone(), cached.clone());
+            let configuration = AuthenticationConfiguration::parse(text);
+            let configuration =
+                configuration.inspect_err(|_| reloads.note(false)).map_err(|error| error.to_string())?;
+            let (authenticators, cached, used) = (authenticators.clone(), cached.clone(), reloads.clone());
             let allowed = configuration.anonymous.clone().unwrap_or_else(|| Anonymous::everywhere(anonymous));
             let counts = move || {
                 authenticators.set_anonymous(allowed);
                 cached.clear();
+                used.note(true);
             };
-            all.replace(&configuration, counts).map_err(|error| error.to_string())
+            let replaced = all.replace(&configuration, counts).inspect_err(|_| reloads.note(false));
+            replaced.map_err(|error| error.to_string())
         });
     }
 }
 
 /// Who decides, in the order of flags or file; a file is followed from now on.
 pub(super) fn authorization(
-    flags: &AccessFlags,
+    settings: &Settings,
     rbac: &Arc<Rbac>,
     nodes: &Arc<NodeAuthorizer>,
     supervisor: &Supervisor,
 ) -> anyhow::Result<Arc<Union>> {
+    let flags = &settings.arguments.access;
     let Some(path) = &flags.authorization_config else {
         let webhook = flags.authorization_webhook_config_file.as_ref().map(|path| WebhookFlags {
             config_file: std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
@@ -198,7 +214,11 @@ pub(super) fn authorization(
             authorized: flags.authorization_webhook_cache_authorized_ttl,
             unauthorized: flags.authorization_webhook_cache_unauthorized_ttl,
         });
-        let configuration = AuthorizationConfiguration::of_modes(&flags.authorization_mode, webhook.as_ref())?;
+        let configuration = AuthorizationConfiguration::of_modes(
+            &flags.authorization_mode,
+            webhook.as_ref(),
+            flags.authorization_policy_file.as_deref(),
+        )?;
         return Ok(Arc::new(Union::new(configuration.build(rbac, nodes)?)));
     };
     let text = read(path, "--authorization-config")?;
@@ -208,11 +228,20 @@ pub(super) fn authorization(
     };
     let union = Arc::new(Union::new(build(&text).context("--authorization-config")?));
     let changed = union.clone();
+    let reloads = Reloads::of_authorization(&server_id(settings));
     auth::watch_file(path.clone(), text, supervisor, move |text| {
-        changed.replace(build(text).map_err(|error| error.to_string())?);
+        let built = build(text);
+        reloads.note(built.is_ok());
+        changed.replace(built.map_err(|error| error.to_string())?);
         Ok(())
     });
     Ok(union)
+}
+
+/// The name under which the server is known among others of the cluster.
+fn server_id(settings: &Settings) -> String {
+    let port = settings.arguments.secure_port;
+    Identity::new(&settings.node_name, (port != 6443).then_some(port)).id
 }
 
 fn service_account_tokens(
