@@ -144,18 +144,21 @@ impl http_body::Body for WatchBody {
 impl WatchBody {
     /// The frame of an item, and of those that are there already behind it.
     fn frames(&mut self, item: WatchItem) -> Result<Bytes, ApiError> {
+        let frames = self.framed(item)?;
+        if !self.stream.is_initializing() {
+            self.seats = None;
+            if let Some(Listing { began, scope }) = self.listing.take() {
+                let gvr = &self.framer.kind.gvr;
+                metrics::watch_list_sent(&gvr.group, &gvr.version, &gvr.resource, scope, began.elapsed());
+            }
+        }
+        Ok(frames)
+    }
+
+    fn framed(&mut self, item: WatchItem) -> Result<Bytes, ApiError> {
         self.finished = matches!(item, WatchItem::Error(_));
         let first = self.framer.frame(item)?;
         self.counters.sent(first.len());
-        if self.seats.is_some() && !self.stream.is_initializing() {
-            self.seats = None;
-        }
-        if !self.stream.is_initializing()
-            && let Some(Listing { began, scope }) = self.listing.take()
-        {
-            let gvr = &self.framer.kind.gvr;
-            metrics::watch_list_sent(&gvr.group, &gvr.version, &gvr.resource, scope, began.elapsed());
-        }
         if first.len() > ALONE || self.finished || !self.together {
             return Ok(first);
         }

@@ -2,6 +2,8 @@
 //! done, how what is kept is encrypted. All of it with processes and files as they are in a data centre, and changed while
 //! the server runs.
 
+#![expect(clippy::unwrap_used, reason = "servers of a test end with it")]
+
 mod admission;
 mod identity;
 mod kms;

@@ -74,8 +74,7 @@ async fn served_names(port: u16) -> Vec<u8> {
     let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("connect");
     let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
     tokio_rustls::TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await.expect("a handshake");
-    let der = seen.lock().unwrap().clone();
-    der
+    seen.lock().unwrap().clone()
 }
 
 fn contains(der: &[u8], text: &str) -> bool {
