@@ -1,10 +1,11 @@
 //! Everything the store holds of one resource: the current tree, the recent past, and who watches.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use engine::Revision;
@@ -41,7 +42,14 @@ pub(crate) struct State {
 pub(crate) struct Progress {
     revision: AtomicU64,
     closed: AtomicBool,
+    /// When some revisions became the current one, ascending. The first may be out of its time, the others are not.
+    ages: Mutex<VecDeque<(Revision, Instant)>>,
+    now: Arc<dyn Fn() -> Instant + Send + Sync>,
+    age: Duration,
 }
+
+/// So finely is the age of revisions known.
+const AGES_EVERY: Duration = Duration::from_secs(10);
 
 // === impl Resource ===
 
@@ -80,6 +88,11 @@ impl Resource {
         }
         if revision == now.revision() {
             return Ok(now);
+        }
+        // Also where the resource has not changed since: pages of a list end after the same time everywhere.
+        let oldest = self.0.clock.compacted();
+        if revision < oldest {
+            return Err(SnapshotError::Compacted { asked: revision, oldest });
         }
         let history = self.0.history.read();
         match history.tree_at(revision) {
@@ -177,16 +190,33 @@ impl Shelf {
 // === impl Progress ===
 
 impl Progress {
-    pub(crate) fn new(revision: Revision) -> Progress {
-        Progress { revision: AtomicU64::new(revision.0), closed: AtomicBool::new(false) }
+    pub(crate) fn new(revision: Revision, age: Duration, now: Arc<dyn Fn() -> Instant + Send + Sync>) -> Progress {
+        let ages = Mutex::new(VecDeque::from([(revision, now())]));
+        Progress { revision: AtomicU64::new(revision.0), closed: AtomicBool::new(false), ages, now, age }
     }
 
     pub(crate) fn revision(&self) -> Revision {
         Revision(self.revision.load(Ordering::Acquire))
     }
 
-    pub(crate) fn advance(&self, revision: Revision) {
+    pub(crate) fn advance(&self, revision: Revision, now: Instant) {
+        let mut ages = self.ages.lock();
+        if ages.back().is_none_or(|(_, at)| now.duration_since(*at) >= AGES_EVERY) {
+            ages.push_back((revision, now));
+        }
+        drop(ages);
         self.revision.fetch_max(revision.0, Ordering::AcqRel);
+    }
+
+    /// No snapshot of an older revision is to be had. Upstream: what the API server compacts to.
+    fn compacted(&self) -> Revision {
+        let now = (self.now)();
+        let mut ages = self.ages.lock();
+        let is_past = |(_, at): &(Revision, Instant)| now.duration_since(*at) > self.age;
+        while ages.get(1).is_some_and(is_past) {
+            ages.pop_front();
+        }
+        ages.front().filter(|first| is_past(first)).map_or(Revision::ZERO, |(revision, _)| *revision)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

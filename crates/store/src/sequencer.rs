@@ -740,7 +740,7 @@ fn publish(shared: &Shared, changes: &[Change], revision: Revision, now: Instant
         shelf.publish(change.tree.clone(), change.events.clone(), &shared.options.history, now);
     }
     // Last: who sees this revision finds every change up to it.
-    shared.progress.advance(revision);
+    shared.progress.advance(revision, now);
 }
 
 fn wake(shared: &Shared, changes: &[Change], revision: Revision) {

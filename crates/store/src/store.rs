@@ -73,7 +73,7 @@ impl Store {
     pub fn open(factory: impl Factory, options: StoreOptions) -> Result<Store, EngineError> {
         let (engine, found) =
             recovery::open_with_history(&factory, &options.codec, OpenReason::Start, options.history.events)?;
-        let progress = Arc::new(Progress::new(found.revision));
+        let progress = Arc::new(Progress::new(found.revision, options.history.age, Arc::clone(&options.now)));
         let shared = Arc::new(Shared {
             progress: Arc::clone(&progress),
             announced: watch::Sender::new(found.revision),

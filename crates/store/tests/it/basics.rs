@@ -247,6 +247,30 @@ async fn history_is_bounded_by_age_also_where_nobody_writes() {
     assert_eq!(nodes.oldest(), Revision(0));
 }
 
+/// A watch of what does not change goes on from anywhere; the next page of a list is not to be had for ever.
+#[tokio::test]
+async fn snapshots_of_the_past_end_also_where_nothing_changes() {
+    let start = Instant::now();
+    let time = Arc::new(Mutex::new(start));
+    let clock = Arc::clone(&time);
+    let options = StoreOptions { now: Arc::new(move || *clock.lock()), ..StoreOptions::default() };
+    let store = Store::open(Memory::new(), options).unwrap();
+    let (pods, nodes) = (store.resource("pods"), store.resource("nodes"));
+    put(&store, &pods, "a/x", "").await;
+    *time.lock() = start + Duration::from_secs(20);
+    put(&store, &nodes, "n", "").await;
+    *time.lock() = start + Duration::from_secs(319);
+    put(&store, &nodes, "n", "").await;
+    assert!(pods.snapshot_at(Revision(1)).is_ok());
+    *time.lock() = start + Duration::from_secs(321);
+    let (asked, oldest) = (Revision(1), Revision(2));
+    assert_eq!(pods.snapshot_at(asked).map(|_| ()).unwrap_err(), SnapshotError::Compacted { asked, oldest });
+    assert!(pods.snapshot_at(oldest).is_ok());
+    assert!(pods.watch(asked, Filter::all()).is_ok());
+    *time.lock() = start + Duration::from_secs(3600);
+    assert!(pods.snapshot_at(Revision(3)).is_ok(), "what is current does not age");
+}
+
 #[tokio::test]
 async fn a_refused_write_changes_nothing() {
     let memory = Memory::new();
