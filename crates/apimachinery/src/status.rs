@@ -1,10 +1,9 @@
 //! Errors of the API as clients see them: a Status object and its HTTP code.
 //! Upstream: `k8s.io/apimachinery/pkg/api/errors`.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     field::{ErrorList, ErrorType, go_quote},
@@ -73,6 +72,54 @@ pub struct Cause {
     /// Path of the field.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub field: String,
+}
+
+/// `v1.Status`. Its fields stand as upstream prints them: there are clients that compare the bytes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: StatusMeta<'a>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    message: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Cow<'a, Details>>,
+    #[serde(skip_serializing_if = "is_no_code")]
+    code: u16,
+}
+
+/// The `metadata` of a Status.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct StatusMeta<'a> {
+    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
+    continue_token: Option<&'a str>,
+}
+
+impl Status<'_> {
+    const EMPTY: Status<'static> = Status {
+        kind: "Status",
+        api_version: "v1",
+        metadata: StatusMeta { continue_token: None },
+        status: "",
+        message: "",
+        reason: "",
+        details: None,
+        code: 0,
+    };
+
+    /// As JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_no_code(code: &u16) -> bool {
+    *code == 0
 }
 
 impl ApiError {
@@ -305,23 +352,16 @@ impl ApiError {
     }
 
     /// The `v1.Status` object.
-    pub fn to_status(&self) -> Value {
-        let mut status = serde_json::json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": self.message,
-        });
-        if let Some(map) = status.as_object_mut() {
-            if !self.reason.is_empty() {
-                map.insert("reason".to_owned(), self.reason.clone().into());
-            }
-            if let Some(details) = &self.details {
-                map.insert("details".to_owned(), serde_json::to_value(details).unwrap_or_default());
-            }
-            map.insert("code".to_owned(), self.code.into());
-            if let Some(token) = &self.continue_token {
-                map.insert("metadata".to_owned(), serde_json::json!({ "continue": token }));
-            }
+    pub fn to_status(&self) -> Status<'_> {
+        Status {
+            metadata: StatusMeta { continue_token: self.continue_token.as_deref() },
+            status: "Failure",
+            message: &self.message,
+            reason: &self.reason,
+            details: self.details.as_deref().map(Cow::Borrowed),
+            code: self.code,
+            ..Status::EMPTY
         }
-        status
     }
 
     /// Seconds for a `Retry-After` header.
@@ -336,9 +376,13 @@ impl ApiError {
 }
 
 /// A success Status about an object that was deleted, or of a request without a better answer.
-pub fn success(resource: &Gvr, name: &str, uid: &str) -> Value {
-    serde_json::json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": Details { name: name.to_owned(), group: resource.group.clone(), kind: resource.resource.clone(), uid: uid.to_owned(), ..Details::default() },
-    })
+pub fn success(resource: &Gvr, name: &str, uid: &str) -> Status<'static> {
+    let details = Details {
+        name: name.to_owned(),
+        group: resource.group.clone(),
+        kind: resource.resource.clone(),
+        uid: uid.to_owned(),
+        ..Details::default()
+    };
+    Status { status: "Success", details: Some(Cow::Owned(details)), ..Status::EMPTY }
 }

@@ -65,7 +65,7 @@ pub(crate) fn object(code: u16, json: Bytes, output: Output) -> Result<Answer, A
 
 /// The Status of an error, as JSON until [`negotiate_status`].
 pub(crate) fn error(error: &ApiError) -> Answer {
-    let body = serde_json::to_vec(&error.to_status()).unwrap_or_default();
+    let body = error.to_status().to_json();
     let mut response = json(error.code, body);
     response.extensions_mut().insert(IsStatus);
     if let Some(seconds) = error.retry_after() {
@@ -108,7 +108,13 @@ pub(crate) fn negotiate_status(answer: &mut Answer, request: &http::HeaderMap, p
     let pretty = negotiate::is_pretty(request, pretty);
     let unacceptable = Output { pretty: true, ..Output::JSON };
     let output = negotiate::negotiate(request, pretty, negotiate::Offer::PLAIN).unwrap_or(unacceptable);
-    let Some(json) = answer.body().bytes().filter(|_| output != Output::JSON) else { return };
+    let Some(json) = answer.body().bytes() else { return };
+    if output == Output::JSON {
+        // As Go's encoder ends what it writes; there are clients that compare an error's text.
+        let line = [json, b"\n".as_slice()].concat();
+        *answer.body_mut() = Body::whole(line);
+        return;
+    }
     let encoded = object(answer.status().as_u16(), json.clone(), output);
     if let Ok(encoded) = encoded {
         let content_type = HeaderValue::from_static(media_type(output.media));

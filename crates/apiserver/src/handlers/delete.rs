@@ -50,7 +50,7 @@ pub(super) async fn delete(server: &ApiServer, mut call: Call, kind: &Arc<Kind>)
         }
         Deleted::Gone { uid, .. } => {
             let status = apimachinery::status::success(&kind.gvr, &call.info.name, &uid);
-            respond::object(200, serde_json::to_vec(&status).map_err(ApiError::internal)?.into(), output)
+            respond::object(200, status.to_json().into(), output)
         }
         Deleted::Pending { bytes } => {
             let code = if options.orphan_dependents == Some(false) { 202 } else { 200 };

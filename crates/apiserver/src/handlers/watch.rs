@@ -230,7 +230,7 @@ impl Framer {
             }
             WatchItem::Bookmark { revision, initial_end } => self.bookmark(revision.0, initial_end),
             WatchItem::Error(error) => {
-                let status = serde_json::to_vec(&error.to_status()).map_err(ApiError::internal)?;
+                let status = error.to_status().to_json();
                 self.plain("ERROR", &status)
             }
         }

@@ -121,3 +121,22 @@ async fn a_deletion_answers_with_the_object_or_a_status() {
         assert_eq!((answer.status.as_u16(), &answer.json()["kind"]), (200, &json!(kind)));
     }
 }
+
+/// There are clients that compare an error's text.
+#[tokio::test]
+async fn a_status_is_written_in_upstreams_order() {
+    let cluster = TestCluster::start().await.unwrap();
+    let client = crate::http::Client::admin(&cluster);
+    let missing = client.get("/api/v1/namespaces/default/services/x").await;
+    assert_eq!(
+        String::from_utf8_lossy(&missing.body),
+        r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"services \"x\" not found","reason":"NotFound","details":{"name":"x","kind":"services"},"code":404}
+"#
+    );
+    let map = json!({"metadata": {"name": "x", "uid": "u"}});
+    assert_eq!(client.post("/api/v1/namespaces/default/configmaps", &map).await.status, 201);
+    let deleted = client.send("DELETE", "/api/v1/namespaces/default/configmaps/x", &[], "").await;
+    let text = String::from_utf8_lossy(&deleted.body).into_owned();
+    let start = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","details":{"name":"x","kind":"configmaps","uid":""#;
+    assert!(text.starts_with(start), "{text}");
+}
