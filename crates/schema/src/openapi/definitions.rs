@@ -143,8 +143,9 @@ impl<'s, 'd> Definitions<'s, 'd> {
         if !properties.is_empty() {
             schema.push("properties", Node::Object(properties));
         }
-        let required: Vec<&'s str> =
-            kind.fields().iter().filter(|field| field.required).map(|field| field.name.as_ref()).collect();
+        // What is left out when empty and has a default needs not be said.
+        let needed = |field: &&Field| field.required && (field.default.is_none() || field.presence == Presence::Always);
+        let required: Vec<&'s str> = kind.fields().iter().filter(needed).map(|field| field.name.as_ref()).collect();
         if !required.is_empty() {
             schema.push("required", strings(required));
         }

@@ -51,6 +51,11 @@ pub(super) fn table(table: &[TableType]) -> String {
                 ("enum", "enum"),
                 ("default", "default"),
             ] {
+                // Newer types also say by which keys a list is validated to be unique; it stays what it is.
+                let map = field.markers.get("listType").is_some_and(|values| values.iter().any(|value| value == "map"));
+                if marker == "listMapKey" && !map {
+                    continue;
+                }
                 if let Some(values) = field.markers.get(marker) {
                     out.push_str(&format!(" {word}={}", values.join(",")));
                 }
