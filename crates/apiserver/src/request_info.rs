@@ -85,7 +85,7 @@ impl RequestInfo {
     fn refine_verb(&mut self, query: &Query) {
         let get = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         if self.name.is_empty() && self.verb == "get" {
-            let watch = get("watch").is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"));
+            let watch = registry::options::flag(query, "watch").unwrap_or_default();
             self.verb = if watch { "watch" } else { "list" };
             // A selector for one name is authorised as that name.
             if let Some(selector) = get("fieldSelector")

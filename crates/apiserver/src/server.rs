@@ -397,7 +397,7 @@ impl Call {
 
     /// A flag of the query: there and not false.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.query.iter().any(|(key, value)| key == name && !matches!(value.as_str(), "false" | "0"))
+        registry::options::flag(&self.query, name).unwrap_or_default()
     }
 
     pub(crate) fn take_body(&mut self) -> RequestBody {

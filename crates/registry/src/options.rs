@@ -123,8 +123,9 @@ fn value<'a>(query: &'a Query, name: &str) -> Option<&'a str> {
     query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// Upstream's `runtime.Convert_Slice_string_To_bool`: anything but false, 0 counts as true.
-fn flag(query: &Query, name: &str) -> Option<bool> {
+/// A flag of the query. Upstream's `runtime.Convert_Slice_string_To_bool`: the first value counts, and anything but
+/// `0` and `false`, however it is written, is true.
+pub fn flag(query: &Query, name: &str) -> Option<bool> {
     value(query, name).map(|text| !matches!(text.to_ascii_lowercase().as_str(), "false" | "0"))
 }
 
@@ -462,6 +463,20 @@ impl DeleteOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_are_read_as_go_reads_them() {
+        let query =
+            |values: &[&str]| values.iter().map(|value| ("f".to_owned(), (*value).to_owned())).collect::<Vec<_>>();
+        assert_eq!(flag(&query(&[]), "f"), None);
+        // Python writes False.
+        for no in ["false", "False", "FALSE", "0"] {
+            assert_eq!(flag(&query(&[no, "true"]), "f"), Some(false), "{no}");
+        }
+        for yes in ["true", "True", "1", "", "no"] {
+            assert_eq!(flag(&query(&[yes, "false"]), "f"), Some(true), "{yes}");
+        }
+    }
 
     proptest::proptest! {
         #[test]

@@ -46,7 +46,7 @@ fn list(facts: &Facts<'_>) -> Estimate {
     let get = |name: &str| facts.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let is_watch = facts.info.verb == "watch";
     if is_watch {
-        let initial = get("sendInitialEvents").is_some_and(|value| !matches!(value, "false" | "0"));
+        let initial = registry::options::flag(facts.query, "sendInitialEvents").unwrap_or_default();
         let from_nowhere = matches!(get("resourceVersion"), None | Some("" | "0"));
         if !initial && !from_nowhere {
             return Estimate::ONE;
