@@ -39,6 +39,7 @@ pub mod service_addresses;
 mod slots;
 mod table;
 mod trace;
+mod unread;
 pub mod version;
 
 pub use body::{Body, BoxError, RequestBody};

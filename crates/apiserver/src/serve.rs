@@ -7,7 +7,6 @@ use std::{
 };
 
 use http::Request;
-use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -25,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     metrics::TLS_ERRORS,
     server::{ApiServer, Peer},
+    unread::Unread,
 };
 
 /// Upstream's `MaxConcurrentStreams` default.
@@ -130,8 +130,9 @@ async fn connection(server: ApiServer, acceptor: TlsAcceptor, drain: Drain, stre
         let unanswered = Unanswered { patience: Arc::clone(&patience), answered: false };
         async move {
             let mut unanswered = unanswered;
-            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            let answer = server.handle(request, peer).await;
+            let (request, unread) = Unread::watch(request);
+            let mut answer = server.handle(request, peer).await;
+            unread.throw_away(&mut answer).await;
             unanswered.answered = true;
             Ok::<_, std::convert::Infallible>(answer)
         }

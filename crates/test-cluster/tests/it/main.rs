@@ -13,6 +13,7 @@ mod discovery;
 mod encodings;
 mod http;
 mod identity;
+mod keep_alive;
 mod kinds;
 mod objects;
 mod operations;
