@@ -106,6 +106,10 @@ fn autoscaler_to_v2(value: &mut Value) {
         }
     }
     if let Some(status) = value.get_mut("status").and_then(Value::as_object_mut) {
+        // Here a zero is left out.
+        if status.get("currentReplicas").is_some_and(|replicas| replicas == 0) {
+            status.remove("currentReplicas");
+        }
         if let Some(percent) = take(status, "currentCPUUtilizationPercentage") {
             current.insert(
                 0,
@@ -148,6 +152,8 @@ fn autoscaler_to_v1(value: &mut Value) {
         }
     }
     if let Some(status) = value.get_mut("status").and_then(Value::as_object_mut) {
+        // Version 2 leaves a zero out, version 1 does not.
+        status.entry("currentReplicas").or_insert_with(|| 0.into());
         if let Some(Value::Array(mut metrics)) = take(status, "currentMetrics") {
             if let Some(percent) = take_cpu(&mut metrics, "current") {
                 status.insert("currentCPUUtilizationPercentage".to_owned(), percent);
@@ -186,6 +192,7 @@ mod tests {
     fn autoscalers_keep_what_version_1_has_no_field_for() {
         let v2 = json!({
             "metadata": {"name": "a"},
+            "status": {"desiredReplicas": 0},
             "spec": {"maxReplicas": 3, "behavior": {"scaleUp": {}}, "metrics": [
                 {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}},
                 {"type": "Resource", "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 50}}},
@@ -194,6 +201,7 @@ mod tests {
         let mut value = v2.clone();
         autoscaler_to_v1(&mut value);
         assert_eq!(value["spec"], json!({"maxReplicas": 3, "targetCPUUtilizationPercentage": 80}));
+        assert_eq!(value["status"], json!({"currentReplicas": 0, "desiredReplicas": 0}));
         autoscaler_to_v2(&mut value);
         value["metadata"].as_object_mut().unwrap().remove("annotations");
         assert_eq!(value, v2);
