@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cri::{AttachRequest, CriResult, ExecRequest, Session, TerminalSize};
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{SinkExt as _, StreamExt as _, stream::SplitSink};
 use http::{Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -189,7 +189,10 @@ async fn serve(
     };
     socket.send(codec.encode(lowest, b"")).await?;
     match open.await {
-        Ok(session) => pump(socket, codec, session, &kind).await,
+        Ok(session) => {
+            let outlives = wanted.stdin && !wanted.tty && matches!(kind, Kind::Exec(_));
+            pump(socket, codec, session, &kind, outlives).await
+        }
         Err(error) => {
             let status = failure(&format!("error executing command in container: {error}"));
             socket.send(codec.encode(ERROR, &result_bytes(codec, &status))).await?;
@@ -199,18 +202,26 @@ async fn serve(
     }
 }
 
-/// Moves bytes until the process has ended or the client has gone.
-async fn pump(socket: Socket, codec: Codec, session: Session, kind: &Kind) -> Result<(), SessionError> {
+/// Moves bytes until the process has ended or the client has gone. What has got its input outlives the client: many
+/// write an archive and close the connection at once, and count on its being unpacked (upstream: the end of the
+/// connection is the end of the input, nothing more).
+async fn pump(socket: Socket, codec: Codec, session: Session, kind: &Kind, outlives: bool) -> Result<(), SessionError> {
     let Session { mut stdin, stdout, stderr, resize, exit } = session;
-    let (mut sink, mut stream) = socket.split();
+    let (sink, mut stream) = socket.split();
+    let mut told = Told { sink, gone: false, outlives };
     // Both directions in one task but each waiting for itself only: a process that echoes what it reads must be able
     // to fill its output while its input is still being written.
     let inbound = async {
+        let mut outcome = Ok(());
         while let Some(message) = stream.next().await {
-            let message = message?;
-            if matches!(message, Message::Close(_)) {
-                return Ok(());
-            }
+            let message = match message {
+                Ok(Message::Close(_)) => break,
+                Ok(message) => message,
+                Err(error) => {
+                    outcome = Err(error.into());
+                    break;
+                }
+            };
             match codec.decode(message) {
                 Incoming::Data { channel: STDIN, data } => {
                     if let Some(writer) = &mut stdin {
@@ -239,7 +250,10 @@ async fn pump(socket: Socket, codec: Codec, session: Session, kind: &Kind) -> Re
                 _ => {}
             }
         }
-        Ok::<(), SessionError>(())
+        if let Some(mut writer) = stdin.take() {
+            let _closed = writer.shutdown().await;
+        }
+        outcome
     };
     let outbound = async {
         let mut stdout = stdout;
@@ -255,11 +269,11 @@ async fn pump(socket: Socket, codec: Codec, session: Session, kind: &Kind) -> Re
             tokio::select! {
                 count = read(&mut stdout, &mut first), if stdout.is_some() => match count {
                     0 => stdout = None,
-                    count => sink.send(codec.encode(STDOUT, &first[..count])).await?,
+                    count => told.tell(codec.encode(STDOUT, &first[..count])).await?,
                 },
                 count = read(&mut stderr, &mut second), if stderr.is_some() => match count {
                     0 => stderr = None,
-                    count => sink.send(codec.encode(STDERR, &second[..count])).await?,
+                    count => told.tell(codec.encode(STDERR, &second[..count])).await?,
                 },
                 ended = &mut exit, if code.is_none() => {
                     code = Some(ended);
@@ -269,14 +283,45 @@ async fn pump(socket: Socket, codec: Codec, session: Session, kind: &Kind) -> Re
             }
         }
         let status = kind.result(code);
-        sink.send(codec.encode(ERROR, &result_bytes(codec, &status))).await?;
-        sink.send(Message::Close(Some(upgrade::normal_closure()))).await?;
-        sink.close().await?;
-        Ok::<(), SessionError>(())
+        told.tell(codec.encode(ERROR, &result_bytes(codec, &status))).await?;
+        told.tell(Message::Close(Some(upgrade::normal_closure()))).await?;
+        told.end().await
     };
-    tokio::select! {
-        sent = outbound => sent,
+    let mut outbound = std::pin::pin!(outbound);
+    let received = tokio::select! {
+        sent = &mut outbound => return sent,
         received = inbound => received,
+    };
+    if outlives { outbound.await } else { received }
+}
+
+/// Where output goes, as long as somebody is there.
+struct Told {
+    sink: SplitSink<Socket, Message>,
+    gone: bool,
+    /// That the client has gone is no reason to end.
+    outlives: bool,
+}
+
+impl Told {
+    async fn tell(&mut self, message: Message) -> Result<(), SessionError> {
+        if self.gone {
+            return Ok(());
+        }
+        match self.sink.send(message).await {
+            Err(_) if self.outlives => {
+                self.gone = true;
+                Ok(())
+            }
+            sent => Ok(sent?),
+        }
+    }
+
+    async fn end(&mut self) -> Result<(), SessionError> {
+        if !self.gone {
+            self.sink.close().await?;
+        }
+        Ok(())
     }
 }
 

@@ -35,6 +35,23 @@ struct State {
     calls: Vec<String>,
 }
 
+/// A process that is killed unless it ended by itself.
+struct Killed(Option<Fake>);
+
+impl Killed {
+    fn ended(mut self) {
+        self.0.take();
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        if let Some(fake) = self.0.take() {
+            fake.call("killed".to_owned());
+        }
+    }
+}
+
 fn now() -> i64 {
     i64::try_from(Timestamp::now().as_nanosecond()).unwrap()
 }
@@ -114,6 +131,21 @@ impl Fake {
 
     fn call(&self, text: String) {
         self.inner.state.lock().unwrap().calls.push(text);
+    }
+
+    fn keep(&self) -> Session {
+        let (stdin, mut input) = tokio::io::duplex(64);
+        let fake = self.clone();
+        let process = Killed(Some(self.clone()));
+        let exit = async move {
+            let mut kept = String::new();
+            let read = tokio::io::AsyncReadExt::read_to_string(&mut input, &mut kept).await;
+            process.ended();
+            fake.call(format!("kept {kept}"));
+            read.map(|_| 0).map_err(|error| CriError::Unimplemented(error.to_string()))
+        };
+        let (resize, _) = tokio::sync::mpsc::channel(1);
+        Session { stdin: Some(Box::new(stdin)), stdout: None, stderr: None, resize, exit: exit.boxed() }
     }
 
     fn id(&self, prefix: &str) -> String {
@@ -288,8 +320,12 @@ impl RuntimeService for Fake {
         Ok(ExecSyncResult { stdout: b"output".to_vec(), stderr: Vec::new(), exit_code: i32::from(failed) })
     }
 
-    /// Gives back on standard output what comes on standard input; ends with the length of the command.
+    /// Gives back on standard output what comes on standard input; ends with the length of the command. `keep` says
+    /// instead what it has read when its input has ended, or that it was killed before.
     async fn exec(&self, request: &ExecRequest) -> CriResult<Session> {
+        if request.command == ["keep"] {
+            return Ok(self.keep());
+        }
         let (stdin, stdout) = tokio::io::duplex(64);
         let (_, empty) = tokio::io::duplex(1);
         let code = i32::try_from(request.command.len()).unwrap() - 1;

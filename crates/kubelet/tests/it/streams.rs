@@ -100,6 +100,29 @@ async fn exec_over_a_websocket() {
     assert!(result.contains("\"reason\":\"NonZeroExitCode\"") && result.contains("\"message\":\"1\""), "{result}");
 }
 
+/// Upstream: the end of the connection is the end of the input. What unpacks an archive is not killed over it.
+#[tokio::test]
+async fn a_process_that_has_its_input_outlives_the_client() {
+    use futures::SinkExt as _;
+    let fixture = Fixture::start().await;
+    fixture
+        .create("a", json!({"containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent"}]}))
+        .await;
+    fixture.wait("a", "ready", ready).await;
+    let mut socket = connect(&fixture, "/exec/default/a/c?command=keep&input=1&output=1", "v4.channel.k8s.io").await;
+    socket.send(tokio_tungstenite::tungstenite::Message::binary(&b"\x00hello"[..])).await.unwrap();
+    socket.close(None).await.unwrap();
+    drop(socket);
+    let ended = async || loop {
+        let calls = fixture.runtime.calls();
+        if let Some(call) = calls.iter().find(|call| call.starts_with("kept") || *call == "killed") {
+            return call.clone();
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(tokio::time::timeout(std::time::Duration::from_secs(60), ended()).await.unwrap(), "kept hello");
+}
+
 #[tokio::test]
 async fn port_forward_over_a_websocket() {
     use futures::{SinkExt as _, StreamExt as _};
