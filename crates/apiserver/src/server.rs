@@ -212,7 +212,7 @@ impl ApiServerBuilder {
     /// Registers the review kinds and makes the server. It answers at once; `/readyz` says no until [`ApiServer::set_ready`].
     pub fn build(mut self) -> Result<ApiServer, ApiError> {
         for resource in crate::reviews::resources(&self.authenticator, &self.authorizer) {
-            self.registry.register(resource)?;
+            self.registry.register(resource);
         }
         for (group, plural, subresource, action) in crate::actions::all(self.token_issuer.as_ref()) {
             self.actions.entry((group.to_owned(), plural.to_owned(), subresource.to_owned())).or_insert(action);

@@ -1,10 +1,13 @@
-//! IPAddress objects for the addresses that Services hold, and the ServiceCIDR of the cluster's own range.
-//! Upstream: `pkg/registry/core/service/ipallocator/controller` (`repairip`), `controller/defaultservicecidr`.
+//! The records by which Services hold their addresses and node ports, mended where they are missing or left over, and
+//! the ServiceCIDR of the cluster's own range.
+//! Upstream: `pkg/registry/core/service/ipallocator/controller` (`repairip`), `portallocator/controller`,
+//! `controller/defaultservicecidr`.
 //!
-//! The stored Services are the truth. Addresses that one holds get their object at once, also when somebody deleted it;
-//! objects whose Service is gone, as after a crash between two writes, are taken away.
+//! A Service and its records are written together, so there is nothing to mend but what others did: a record that
+//! somebody deleted, Services of a store that knew no such records, and what a very large Service had claimed before a
+//! crash. The stored Services are the truth.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use api::{
     core::v1::Service,
@@ -13,17 +16,20 @@ use api::{
 use apimachinery::ApiError;
 use bytes::Bytes;
 use ipnet::IpNet;
+use jiff::Timestamp;
 use registry::{
     Kind, Registry, RequestCx, UpdateKind, UserInfo, Verb,
     options::{DeleteOptions, WriteOptions},
     pipeline::{Change, Patch, PatchKind},
 };
+use resources::core::service::claims::{self, Claims, Holder};
 use serde_json::{Value, json};
-use store::{Filter, Watch, WatchError};
+use store::{Entry, Expect, Filter, Key, StoreError, Template, Txn, Watch, WatchError};
 use supervisor::Supervisor;
 
 const GROUP: &str = "networking.k8s.io";
-const MANAGED_BY: &str = "ipallocator.k8s.io";
+/// As long a record may be there before its Service.
+const GRACE: Duration = Duration::from_secs(60);
 /// Name of the ServiceCIDR with the ranges from the command line.
 const DEFAULT: &str = "kubernetes";
 
@@ -93,29 +99,36 @@ async fn merge(
     registry.modify(kind, &cx, update, Change::Patch(&patch), &WriteOptions::default()).await.map(|_| ())
 }
 
-/// Keeps an object for each address that a Service holds.
-pub fn keep(registry: &Registry, supervisor: &Supervisor) {
+/// Mends what is stored, before anybody is served, and then keeps it in order.
+pub async fn keep(registry: &Registry, supervisor: &Supervisor) {
+    // The watches begin before the look, so that nothing is missed in between.
+    let mut watches = watch(registry);
+    let mut young = mend(registry).await;
     let registry = registry.clone();
     supervisor.spawn("service addresses", async move {
-        let store = registry.store().clone();
-        let tables = [store.resource("services"), store.resource(&format!("ipaddresses.{GROUP}"))];
-        loop {
-            // The watches begin before the look, so that nothing is missed in between.
-            let from = store.revision();
-            let watches: Result<Vec<Watch>, _> = tables.iter().map(|table| table.watch(from, Filter::all())).collect();
-            let Ok(mut watches) = watches else { return };
-            if let Err(error) = repair(&registry).await {
-                tracing::warn!(%error, "addresses of services were not written");
-            }
-            if follow(&registry, &mut watches).await == Some(WatchError::Closed) {
+        while let Some(following) = &mut watches {
+            // Only what was too young to be judged has to be looked at again without a reason.
+            let end = match young {
+                Some(wait) => tokio::time::timeout(wait, follow(&registry, following)).await.unwrap_or(None),
+                None => follow(&registry, following).await,
+            };
+            if end == Some(WatchError::Closed) {
                 return;
             }
+            watches = watch(&registry);
+            young = mend(&registry).await;
         }
     });
 }
 
+fn watch(registry: &Registry) -> Option<[Watch; 3]> {
+    let (store, from) = (registry.store(), registry.store().revision());
+    let of = |name: &str| store.resource(name).watch(from, Filter::all()).ok();
+    Some([of("services")?, of(claims::ADDRESSES)?, of(claims::NODE_PORTS)?])
+}
+
 /// Until a watch ends, or something could not be written: then everything is looked at again.
-async fn follow(registry: &Registry, watches: &mut [Watch]) -> Option<WatchError> {
+async fn follow(registry: &Registry, watches: &mut [Watch; 3]) -> Option<WatchError> {
     loop {
         let next = futures::future::select_all(watches.iter_mut().map(|watch| Box::pin(watch.next())));
         let (event, index, _) = next.await;
@@ -123,152 +136,218 @@ async fn follow(registry: &Registry, watches: &mut [Watch]) -> Option<WatchError
             Ok(event) => event,
             Err(error) => return Some(error),
         };
-        let key = event.entry().key().clone();
-        let outcome = if index == 0 {
-            let held = |bytes: &[u8]| {
-                let service = apimachinery::json::from_bytes::<Service>(bytes);
-                service.map(|service| addresses(&service)).unwrap_or_default()
-            };
-            let before = event.previous().map(|entry| held(entry.bytes())).unwrap_or_default();
-            let after =
-                if event.kind() == store::EventKind::Deleted { Vec::new() } else { held(event.entry().bytes()) };
-            let parent = (key.namespace().to_owned(), key.name().to_owned());
-            service_changed(registry, &parent, &before, &after).await
-        } else if event.kind() == store::EventKind::Added {
-            continue;
-        } else {
-            address_changed(registry, key.name()).await
+        let is_gone = event.kind() == store::EventKind::Deleted;
+        let outcome = match (index, &**event.entry()) {
+            // Whoever wrote it may have done so without its records.
+            (0, entry) => {
+                let before = event.previous().and_then(|before| decode::<Service>(before));
+                let after = decode::<Service>(entry).filter(|_| !is_gone);
+                service_changed(registry, before.as_ref(), after.as_ref()).await
+            }
+            (1, entry) if is_gone => {
+                match decode::<IPAddress>(entry).and_then(|object| claims::address_holder(&object)) {
+                    Some(holder) => write_held(registry, &holder).await,
+                    None => Ok(()),
+                }
+            }
+            (2, entry) if is_gone => match claims::port_claim(entry.bytes()) {
+                Some(claim) => write_held(registry, &claim.holder).await,
+                None => Ok(()),
+            },
+            _ => Ok(()),
         };
         if let Err(error) = outcome {
-            tracing::debug!(%error, "an address was not written");
+            tracing::debug!(%error, "a record of a service was not written");
             return None;
         }
     }
 }
 
-type Parent = (String, String);
+fn decode<T: registry::Object>(entry: &Entry) -> Option<T> {
+    apimachinery::json::from_bytes(entry.bytes()).ok()
+}
 
 async fn service_changed(
     registry: &Registry,
-    parent: &Parent,
-    before: &[IpAddr],
-    after: &[IpAddr],
+    before: Option<&Service>,
+    after: Option<&Service>,
 ) -> Result<(), ApiError> {
-    for address in after {
-        write(registry, *address, parent).await?;
+    let held = after.map(Claims::of).unwrap_or_default();
+    if let Some(service) = after {
+        write_all(registry, &claims::holder(service), &held).await?;
     }
-    for address in before.iter().filter(|address| !after.contains(address)) {
-        if owner(registry, *address).as_ref() == Some(parent) {
-            delete(registry, &address.to_string()).await?;
+    if let Some(service) = before {
+        let left = Claims::of(service).without(&held);
+        for address in left.addresses {
+            release_address(registry, &address.to_string()).await?;
+        }
+        for port in left.ports {
+            release_port(registry, &port.to_string()).await?;
         }
     }
     Ok(())
 }
 
-/// Somebody wrote or deleted the object of an address.
-async fn address_changed(registry: &Registry, name: &str) -> Result<(), ApiError> {
-    let Ok(address) = name.parse::<IpAddr>() else { return Ok(()) };
-    let services: Vec<Service> = registry.reader().list("", "services", None);
-    match services.iter().find(|service| addresses(service).contains(&address)) {
-        Some(service) => write(registry, address, &identity(service)).await,
+/// What a Service holds, if it is there.
+async fn write_held(registry: &Registry, holder: &Holder) -> Result<(), ApiError> {
+    match registry.reader().get::<Service>("", "services", &holder.0, &holder.1) {
+        Some(service) => write_all(registry, holder, &Claims::of(&service)).await,
         None => Ok(()),
     }
 }
 
-/// Everything that is missing, and everything that is too much.
-async fn repair(registry: &Registry) -> Result<(), ApiError> {
-    let services: Vec<Service> = registry.reader().list("", "services", None);
-    let mut held: BTreeMap<IpAddr, Parent> = BTreeMap::new();
-    for service in &services {
-        for address in addresses(service) {
-            let parent = identity(service);
-            if let Some(other) = held.insert(address, parent.clone()) {
-                tracing::error!(%address, ?other, ?parent, "two services hold the same address; recreate one of them");
-            }
-        }
+async fn write_all(registry: &Registry, holder: &Holder, held: &Claims) -> Result<(), ApiError> {
+    for address in &held.addresses {
+        write_address(registry, *address, holder).await?;
     }
-    let objects: Vec<IPAddress> = registry.reader().list(GROUP, "ipaddresses", None);
-    for object in objects.iter().filter(|object| is_ours(object)) {
-        let name = object.metadata.name.as_deref().unwrap_or_default();
-        let address = name.parse::<IpAddr>().ok();
-        let parent = address.and_then(|address| held.get(&address));
-        if parent != Some(&parent_of(object)) {
-            delete(registry, name).await?;
-        }
-    }
-    for (address, parent) in &held {
-        write(registry, *address, parent).await?;
+    for port in &held.ports {
+        write_port(registry, *port, holder).await?;
     }
     Ok(())
 }
 
-fn identity(service: &Service) -> Parent {
-    let meta = &service.metadata;
-    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
-}
-
-/// The addresses that a Service has from the cluster's ranges.
-fn addresses(service: &Service) -> Vec<IpAddr> {
-    let Some(spec) = &service.spec else { return Vec::new() };
-    if spec.type_.as_deref() == Some("ExternalName") {
-        return Vec::new();
+/// As [`repair`], with what went wrong in the log. The same again is due after what it says.
+async fn mend(registry: &Registry) -> Option<Duration> {
+    match repair(registry).await {
+        Ok(young) => young,
+        Err(error) => {
+            tracing::warn!(%error, "records of services were not written");
+            Some(GRACE)
+        }
     }
-    spec.cluster_ips.iter().flatten().filter_map(|text| text.parse().ok()).collect()
 }
 
-fn parent_of(object: &IPAddress) -> Parent {
-    let parent = &object.spec.parent_ref;
-    (parent.namespace.clone().unwrap_or_default(), parent.name.clone())
+/// Everything that is missing, and everything that is too much. Says when to look again, where a record is too young to
+/// be told from one whose Service is being written.
+async fn repair(registry: &Registry) -> Result<Option<Duration>, ApiError> {
+    let services: Vec<Service> = registry.reader().list("", "services", None);
+    let mut addresses: BTreeMap<IpAddr, Holder> = BTreeMap::new();
+    let mut ports: BTreeMap<i32, Holder> = BTreeMap::new();
+    for service in &services {
+        let (held, holder) = (Claims::of(service), claims::holder(service));
+        for address in held.addresses {
+            if let Some(other) = addresses.insert(address, holder.clone()) {
+                tracing::error!(%address, ?other, ?holder, "two services hold the same address; recreate one of them");
+            }
+        }
+        for port in held.ports {
+            if let Some(other) = ports.insert(port, holder.clone()) {
+                tracing::error!(port, ?other, ?holder, "two services hold the same node port; recreate one of them");
+            }
+        }
+    }
+    let mut young = None;
+    let now = Timestamp::now();
+    let mut is_young = |since: Option<Timestamp>| {
+        let age = since.map_or(Duration::MAX, |since| now.duration_since(since).try_into().unwrap_or_default());
+        let left = GRACE.checked_sub(age).filter(|left| !left.is_zero());
+        young = young.max(left);
+        left.is_some()
+    };
+    let objects: Vec<IPAddress> = registry.reader().list(GROUP, "ipaddresses", None);
+    for object in objects.iter().filter(|object| claims::is_managed(object)) {
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        let holder = name.parse::<IpAddr>().ok().and_then(|address| addresses.get(&address));
+        let since = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let is_held = holder.is_some() && holder == claims::address_holder(object).as_ref();
+        if !is_held && !is_young(since) {
+            release_address(registry, name).await?;
+        }
+    }
+    for entry in registry.store().resource(claims::NODE_PORTS).snapshot().iter() {
+        let claim = claims::port_claim(entry.bytes());
+        let holder = entry.key().name().parse::<i32>().ok().and_then(|port| ports.get(&port));
+        let is_held = holder.is_some() && holder == claim.as_ref().map(|claim| &claim.holder);
+        if !is_held && !is_young(claim.and_then(|claim| claim.since)) {
+            release_port(registry, entry.key().name()).await?;
+        }
+    }
+    for (address, holder) in &addresses {
+        write_address(registry, *address, holder).await?;
+    }
+    for (port, holder) in &ports {
+        write_port(registry, *port, holder).await?;
+    }
+    Ok(young)
 }
 
-/// Made here, and not by somebody who wants to keep an address for himself.
-fn is_ours(object: &IPAddress) -> bool {
-    let parent = &object.spec.parent_ref;
-    let labels = object.metadata.labels.as_ref();
-    let managed = labels.and_then(|labels| labels.get("ipaddress.kubernetes.io/managed-by"));
-    managed.is_some_and(|by| by == MANAGED_BY)
-        && parent.group.as_deref().unwrap_or_default().is_empty()
-        && parent.resource == "services"
-}
-
-fn owner(registry: &Registry, address: IpAddr) -> Option<Parent> {
-    let object = registry.reader().get::<IPAddress>(GROUP, "ipaddresses", "", &address.to_string())?;
-    is_ours(&object).then(|| parent_of(&object))
-}
-
-async fn write(registry: &Registry, address: IpAddr, parent: &Parent) -> Result<(), ApiError> {
+async fn write_address(registry: &Registry, address: IpAddr, holder: &Holder) -> Result<(), ApiError> {
     let name = address.to_string();
     match registry.reader().get::<IPAddress>(GROUP, "ipaddresses", "", &name) {
-        Some(known) if parent_of(&known) == *parent => return Ok(()),
-        // Its parent cannot be changed.
-        Some(known) if is_ours(&known) => delete(registry, &name).await?,
+        Some(known) if claims::address_holder(&known).as_ref() == Some(holder) => return Ok(()),
         Some(_) => {
-            tracing::warn!(%address, service = %parent.1, namespace = %parent.0, "the address of a service is kept by another object");
+            tracing::warn!(%address, service = %holder.1, namespace = %holder.0, "the address of a service is kept by another object");
             return Ok(());
         }
         None => {}
     }
-    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
-    let object = json!({
-        "apiVersion": format!("{GROUP}/v1"), "kind": "IPAddress",
-        "metadata": {"name": name, "labels": {
-            "ipaddress.kubernetes.io/ip-family": family, "ipaddress.kubernetes.io/managed-by": MANAGED_BY,
-        }},
-        "spec": {"parentRef": {"resource": "services", "namespace": parent.0, "name": parent.1}},
-    });
     let kind = kind_of(registry, "ipaddresses")?;
     let cx = context(registry, Verb::Create, "");
-    match registry.create(&kind, &cx, &Bytes::from(object.to_string()), &WriteOptions::default()).await {
+    match registry.create(&kind, &cx, &claims::address_object(address, holder), &WriteOptions::default()).await {
         Err(error) if error.is("AlreadyExists") => Ok(()),
         other => other.map(|_| ()),
     }
 }
 
-async fn delete(registry: &Registry, name: &str) -> Result<(), ApiError> {
+async fn write_port(registry: &Registry, port: i32, holder: &Holder) -> Result<(), ApiError> {
+    let name = port.to_string();
+    if let Some(known) = registry.reader().record(claims::NODE_PORTS, &name) {
+        if claims::port_claim(&known).is_none_or(|claim| claim.holder != *holder) {
+            tracing::warn!(port, service = %holder.1, namespace = %holder.0, "the node port of a service is another's");
+        }
+        return Ok(());
+    }
+    let record = claims::port_record(port, holder, Timestamp::now());
+    let value = Template::from_json(&record).ok_or_else(|| ApiError::internal("a node port cannot be written"))?;
+    let key = Key::new("", &name).map_err(ApiError::internal)?;
+    let table = registry.store().resource(claims::NODE_PORTS);
+    commit(registry, Txn::new().put(&table, key, Expect::Absent, value)).await
+}
+
+/// Who was faster, was right.
+async fn commit(registry: &Registry, txn: Txn) -> Result<(), ApiError> {
+    match registry.store().commit(txn).await {
+        Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(ApiError::service_unavailable(error.to_string())),
+    }
+}
+
+/// Whether a Service holds something now. A record is read before this is asked: what its Service has since taken again,
+/// it has written again.
+fn holds(registry: &Registry, holder: &Holder, what: impl Fn(&Claims) -> bool) -> bool {
+    let service = registry.reader().get::<Service>("", "services", &holder.0, &holder.1);
+    service.is_some_and(|service| what(&Claims::of(&service)))
+}
+
+/// The record of a node port goes, unless its Service holds the port.
+async fn release_port(registry: &Registry, name: &str) -> Result<(), ApiError> {
+    let table = registry.store().resource(claims::NODE_PORTS);
+    let key = Key::new("", name).map_err(ApiError::internal)?;
+    let Some(entry) = table.snapshot().get(&key) else { return Ok(()) };
+    let port = name.parse::<i32>().ok();
+    let is_held = claims::port_claim(entry.bytes())
+        .zip(port)
+        .is_some_and(|(claim, port)| holds(registry, &claim.holder, |held| held.ports.contains(&port)));
+    if is_held {
+        return Ok(());
+    }
+    commit(registry, Txn::new().delete(&table, key, Expect::Revision(entry.mod_revision()))).await
+}
+
+/// The object of an address goes, unless its Service holds the address, or it is not for a Service.
+async fn release_address(registry: &Registry, name: &str) -> Result<(), ApiError> {
+    let Some(object) = registry.reader().get::<IPAddress>(GROUP, "ipaddresses", "", name) else { return Ok(()) };
+    let address = name.parse::<IpAddr>().ok();
+    let Some(holder) = claims::address_holder(&object).filter(|_| claims::is_managed(&object)) else { return Ok(()) };
+    if address.is_some_and(|address| holds(registry, &holder, |held| held.addresses.contains(&address))) {
+        return Ok(());
+    }
     let kind = kind_of(registry, "ipaddresses")?;
     let cx = context(registry, Verb::Delete, name);
-    match registry.delete(&kind, &cx, &DeleteOptions::default()).await {
-        Err(error) if error.is("NotFound") => Ok(()),
+    let options =
+        DeleteOptions { resource_version: object.metadata.resource_version.clone(), ..DeleteOptions::default() };
+    match registry.delete(&kind, &cx, &options).await {
+        Err(error) if error.is("NotFound") || error.is("Conflict") => Ok(()),
         other => other.map(|_| ()),
     }
 }

@@ -211,9 +211,8 @@ impl Server {
         order.sort_by_key(|index| std::cmp::Reverse(crate::definition::priority(&definition.versions[*index].name)));
         for index in order.into_iter().filter(|index| definition.versions[*index].served) {
             let kind = Arc::new(CustomKind::new(Arc::clone(&definition), index, Arc::clone(&self.webhooks)));
-            if let Err(error) = self.registry.register(Arc::clone(&kind)) {
-                tracing::error!(%error, "custom resource is not registered");
-            } else if kind.is_storage() {
+            self.registry.register(Arc::clone(&kind));
+            if kind.is_storage() {
                 look_at_all(&self.registry, kind);
             }
         }

@@ -26,8 +26,8 @@ const SPECIAL: [(&str, &str); 8] = [
     ("nodes", "minions"),
     ("ingresses.networking.k8s.io", "ingress"),
     ("masterleases", "masterleases"),
-    // Of this program alone: who may allocate at the moment.
-    ("tiphysturns", "tiphysturns"),
+    // Of this program alone: which Service has a node port.
+    ("tiphysnodeports", "tiphysnodeports"),
     // And with what key its servers encrypt, where they have made one for themselves.
     ("tiphyskeys", "tiphyskeys"),
 ];

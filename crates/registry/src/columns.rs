@@ -7,6 +7,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
+/// What upstream says of `metadata.name`.
+pub const NAME_DESCRIPTION: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
+/// What upstream says of `metadata.creationTimestamp`.
+pub const CREATED_DESCRIPTION: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+
 /// What a cell may look at beside the object.
 #[derive(Clone, Copy, Debug)]
 pub struct PrintCx {
@@ -66,7 +71,7 @@ impl<T: crate::Object> Column<T> {
         name: "Name",
         kind: "string",
         format: "name",
-        description: "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names",
+        description: NAME_DESCRIPTION,
         priority: 0,
         cell: |object, _| Value::String(object.metadata().name.clone().unwrap_or_default()),
     };
@@ -76,7 +81,7 @@ impl<T: crate::Object> Column<T> {
         name: "Age",
         kind: "string",
         format: "",
-        description: "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata",
+        description: CREATED_DESCRIPTION,
         priority: 0,
         cell: |object, cx| Value::String(since(object.metadata().creation_timestamp.as_ref(), cx)),
     };

@@ -11,7 +11,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use serde_json::Value;
 
 use crate::{
-    Durability, GcPolicy, Info, NameRule, RequestCx, Reservation, Resource, ResourceHandle, SelectableField,
+    Companion, Durability, GcPolicy, Info, NameRule, RequestCx, Reservation, Resource, ResourceHandle, SelectableField,
     Subresource, UpdateKind, action::Action, object::AnyObject, resource::ColumnHeader,
 };
 
@@ -126,6 +126,10 @@ impl Resource for Converted {
         self.hub.warnings(cx, new, old)
     }
 
+    fn status_warnings(&self, new: &dyn AnyObject) -> Vec<String> {
+        self.hub.status_warnings(new)
+    }
+
     fn prepare_for_create(&self, cx: &RequestCx, object: &mut dyn AnyObject) {
         self.hub.prepare_for_create(cx, object);
     }
@@ -172,16 +176,8 @@ impl Resource for Converted {
         self.hub.holds_deletion(object)
     }
 
-    fn after_create(&self, cx: &RequestCx, object: &dyn AnyObject) {
-        self.hub.after_create(cx, object);
-    }
-
-    fn after_update(&self, cx: &RequestCx, new: &dyn AnyObject, old: &dyn AnyObject) {
-        self.hub.after_update(cx, new, old);
-    }
-
-    fn after_delete(&self, cx: &RequestCx, object: &dyn AnyObject) {
-        self.hub.after_delete(cx, object);
+    fn released(&self, cx: &RequestCx, object: &dyn AnyObject) -> Vec<Companion> {
+        self.hub.released(cx, object)
     }
 
     fn columns(&self) -> Vec<ColumnHeader> {

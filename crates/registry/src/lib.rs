@@ -31,7 +31,7 @@ mod strict;
 pub mod wire;
 
 pub use action::{Action, ActionCall, ActionOutcome};
-pub use columns::{Column, PrintCx, human_duration, since, until};
+pub use columns::{CREATED_DESCRIPTION, Column, NAME_DESCRIPTION, PrintCx, human_duration, since, until};
 pub use convert::{Conversion, Converted};
 pub use custom::{Custom, ReadBody};
 pub use dynamic::DynamicObject;
@@ -47,4 +47,4 @@ pub use reader::{Nothing, ReadObjects, Reader};
 pub use request::{MayCreate, RequestCx, UserInfo, Verb};
 pub use resource::{ColumnHeader, Resource, ResourceHandle, UpdateKind};
 pub use status::{keep_all_but_status, keep_metadata, reset_metadata};
-pub use strategy::{Reservation, Strategy};
+pub use strategy::{Companion, CompanionChange, Reservation, Strategy};

@@ -14,6 +14,16 @@ pub trait ReadObjects: Send + Sync {
     fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Bytes>;
     /// All objects of a resource, of one namespace or of all, in key order.
     fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Bytes>;
+
+    /// How many objects of a resource there are.
+    fn count(&self, group: &str, plural: &str) -> usize {
+        self.list(group, plural, None).len()
+    }
+
+    /// A cluster-wide record that is no object of a served kind, by what the store calls it: JSON with its revision.
+    fn record(&self, _resource: &str, _name: &str) -> Option<Bytes> {
+        None
+    }
 }
 
 #[derive(Clone)]
@@ -42,6 +52,15 @@ impl Reader {
 
     pub fn list<T: Object>(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<T> {
         self.0.list(group, plural, namespace).iter().filter_map(|bytes| decode(bytes)).collect()
+    }
+
+    pub fn count(&self, group: &str, plural: &str) -> usize {
+        self.0.count(group, plural)
+    }
+
+    /// A record that is no object of a served kind.
+    pub fn record(&self, resource: &str, name: &str) -> Option<Bytes> {
+        self.0.record(resource, name)
     }
 }
 

@@ -12,8 +12,8 @@ use apimachinery::{ApiError, field::ErrorList};
 use fieldmanager::Filter;
 
 use crate::{
-    Column, Custom, Durability, GcPolicy, Info, NameRule, Object, PrintCx, RequestCx, Reservation, SelectableField,
-    Strategy, Subresource, action::Action, convert::Converted, object::AnyObject, reader::Reader,
+    Column, Companion, Custom, Durability, GcPolicy, Info, NameRule, Object, PrintCx, RequestCx, Reservation,
+    SelectableField, Strategy, Subresource, action::Action, convert::Converted, object::AnyObject,
 };
 
 /// A column without its cell function.
@@ -121,10 +121,6 @@ pub trait Resource: Send + Sync {
         None
     }
 
-    fn start(&self, _reader: &Reader) -> Result<(), ApiError> {
-        Ok(())
-    }
-
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, serde_json::Error>;
 
     /// Of the stored spelling, where it is another.
@@ -178,6 +174,10 @@ pub trait Resource: Send + Sync {
         Vec::new()
     }
 
+    fn status_warnings(&self, _new: &dyn AnyObject) -> Vec<String> {
+        Vec::new()
+    }
+
     fn prepare_for_create(&self, _cx: &RequestCx, _object: &mut dyn AnyObject) {}
 
     fn validate(&self, _cx: &RequestCx, _object: &dyn AnyObject) -> ErrorList {
@@ -225,9 +225,10 @@ pub trait Resource: Send + Sync {
         false
     }
 
-    fn after_create(&self, _cx: &RequestCx, _object: &dyn AnyObject) {}
-    fn after_update(&self, _cx: &RequestCx, _new: &dyn AnyObject, _old: &dyn AnyObject) {}
-    fn after_delete(&self, _cx: &RequestCx, _object: &dyn AnyObject) {}
+    /// What goes in the transaction that deletes the object.
+    fn released(&self, _cx: &RequestCx, _object: &dyn AnyObject) -> Vec<Companion> {
+        Vec::new()
+    }
 
     /// Empty: the default table.
     fn columns(&self) -> Vec<ColumnHeader> {
@@ -285,10 +286,6 @@ impl<S: Strategy> Resource for S {
         S::ALLOCATES
     }
 
-    fn start(&self, reader: &Reader) -> Result<(), ApiError> {
-        Strategy::start(self, reader)
-    }
-
     fn reset_fields(&self, subresource: &str) -> Filter {
         Strategy::reset_fields(self, subresource).unwrap_or_else(|| default_reset_fields(S::SUBRESOURCES, subresource))
     }
@@ -312,6 +309,10 @@ impl<S: Strategy> Resource for S {
 
     fn warnings(&self, cx: &RequestCx, new: &dyn AnyObject, old: Option<&dyn AnyObject>) -> Vec<String> {
         Strategy::warnings(self, cx, typed::<S>(new), old.map(typed::<S>))
+    }
+
+    fn status_warnings(&self, new: &dyn AnyObject) -> Vec<String> {
+        Strategy::status_warnings(self, typed::<S>(new))
     }
 
     fn prepare_for_create(&self, cx: &RequestCx, object: &mut dyn AnyObject) {
@@ -370,16 +371,8 @@ impl<S: Strategy> Resource for S {
         Strategy::holds_deletion(self, typed_mut::<S>(object))
     }
 
-    fn after_create(&self, cx: &RequestCx, object: &dyn AnyObject) {
-        Strategy::after_create(self, cx, typed::<S>(object));
-    }
-
-    fn after_update(&self, cx: &RequestCx, new: &dyn AnyObject, old: &dyn AnyObject) {
-        Strategy::after_update(self, cx, typed::<S>(new), typed::<S>(old));
-    }
-
-    fn after_delete(&self, cx: &RequestCx, object: &dyn AnyObject) {
-        Strategy::after_delete(self, cx, typed::<S>(object));
+    fn released(&self, cx: &RequestCx, object: &dyn AnyObject) -> Vec<Companion> {
+        Strategy::released(self, cx, typed::<S>(object))
     }
 
     fn columns(&self) -> Vec<ColumnHeader> {

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use apimachinery::{ApiError, field::ErrorList};
+use bytes::Bytes;
 use fieldmanager::Filter;
 use k8s_openapi::api::autoscaling::v1::Scale;
 
 use crate::{
     Column, Durability, GcPolicy, Info, NameRule, Object, RequestCx, SelectableField, Subresource, action::Action,
-    reader::Reader,
 };
 
 pub trait Strategy: Send + Sync + 'static {
@@ -34,22 +34,17 @@ pub trait Strategy: Send + Sync + 'static {
     const ALLOW_CREATE_ON_UPDATE: bool = false;
     /// PUT without `resourceVersion` overwrites.
     const ALLOW_UNCONDITIONAL_UPDATE: bool = true;
-    /// `reserve` gives an object something that no two may have, across all servers: they take turns.
+    /// `reserve` gives an object something that no two may have. Where somebody else was faster, it is done again, on
+    /// the object as it was.
     const ALLOCATES: bool = false;
-
-    /// Called once, before the first request, with what is stored: to fill allocators.
-    fn start(&self, _reader: &Reader) -> Result<(), ApiError> {
-        Ok(())
-    }
 
     // --- every write
 
     /// Defaulting, on create and update alike; before mutating admission. Must be idempotent.
     fn set_defaults(&self, _object: &mut Self::Object) {}
 
-    /// Takes things outside the object (addresses, ports) for it, writing them into `new`. The reservation is committed
-    /// when the write has succeeded and otherwise dropped. Runs on create before `prepare_for_create`, on update before
-    /// `prepare_for_update`; `old` is none on create. With `cx.dry_run` nothing may be kept.
+    /// Takes things outside the object (addresses, ports) for it, writing them into `new`. Runs on create before
+    /// `prepare_for_create`, on update of the object before `prepare_for_update`; `old` is none on create.
     fn reserve(
         &self,
         _cx: &RequestCx,
@@ -59,8 +54,13 @@ pub trait Strategy: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Texts for `Warning` headers.
+    /// Texts for `Warning` headers about a write of the object.
     fn warnings(&self, _cx: &RequestCx, _new: &Self::Object, _old: Option<&Self::Object>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Texts for `Warning` headers about a write of the status.
+    fn status_warnings(&self, _new: &Self::Object) -> Vec<String> {
         Vec::new()
     }
 
@@ -159,15 +159,32 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
-    // --- after the fact; must be quick, must not fail
-
-    fn after_create(&self, _cx: &RequestCx, _object: &Self::Object) {}
-    fn after_update(&self, _cx: &RequestCx, _new: &Self::Object, _old: &Self::Object) {}
-    /// The object is gone: give back what it had reserved.
-    fn after_delete(&self, _cx: &RequestCx, _object: &Self::Object) {}
+    /// What goes in the transaction that deletes the object: what `reserve` has taken for it.
+    fn released(&self, _cx: &RequestCx, _object: &Self::Object) -> Vec<Companion> {
+        Vec::new()
+    }
 }
 
-/// Something taken for an object that is not yet written. Dropping it gives it back.
+/// Something taken for an object that is not yet written. It is dropped when the write is over, whatever became of it:
+/// until then other writes of this process keep away from what was taken, afterwards what is stored says who has it.
 pub trait Reservation: Send {
-    fn commit(self: Box<Self>);
+    /// What is written and deleted in the transaction that writes the object.
+    fn companions(&self) -> &[Companion];
+}
+
+/// A cluster-wide record that comes or goes with an object.
+#[derive(Clone, Debug)]
+pub struct Companion {
+    /// As the store calls it. Where a kind of that name is served, the record is an object of it.
+    pub resource: &'static str,
+    pub name: String,
+    pub change: CompanionChange,
+}
+
+#[derive(Clone, Debug)]
+pub enum CompanionChange {
+    /// JSON of the record, which may not be there yet.
+    Put(Bytes),
+    /// It goes, if nobody has written it since.
+    Delete { revision: u64 },
 }

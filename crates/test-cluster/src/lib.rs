@@ -99,7 +99,7 @@ impl TestCluster {
         for plugin in admission::plugins(&plugins)? {
             builder = builder.admission(plugin);
         }
-        let registry = builder.build()?;
+        let registry = builder.build();
 
         let authority = Authority::open(directory.path(), "ca", "kubernetes-ca")?;
         let proxy_authority = Authority::open(directory.path(), "front-proxy-ca", "front-proxy-ca")?;
@@ -141,7 +141,7 @@ impl TestCluster {
         bootstrap::kubernetes_service(&registry, &endpoint).await?;
         bootstrap::keep_kubernetes_service(&registry, endpoint, &supervisor);
         apiserver::flow_control::keep(&registry, &supervisor);
-        apiserver::service_addresses::keep(&registry, &supervisor);
+        apiserver::service_addresses::keep(&registry, &supervisor).await;
         let headers = RequestHeaders {
             client_authority: authority.certificate().to_owned(),
             authority: proxy_authority.certificate().to_owned(),

@@ -9,7 +9,7 @@ use super::{config::EXEMPT, *};
 
 fn flow(seats: u32, patience: Duration) -> (Flow, Registry) {
     let store = Store::open(Memory::new(), StoreOptions::default()).unwrap();
-    let registry = Registry::builder(store).build().unwrap();
+    let registry = Registry::builder(store).build();
     (Flow::new(seats, patience, &Supervisor::new()), registry)
 }
 

@@ -2,11 +2,11 @@
 
 use apimachinery::ApiError;
 use bytes::Bytes;
-use store::{Expect, StoreError};
+use store::Expect;
 
-use super::{Kind, Registry, Turn, Written, admission_request, decode::Body, metadata, store_error};
+use super::{Kind, Outcome, Registry, Written, admission_request, decode::Body, metadata, store_error};
 use crate::{
-    RequestCx,
+    RequestCx, Reservation,
     admission::Operation,
     canonical,
     object::AnyObject,
@@ -16,6 +16,8 @@ use crate::{
 
 /// How often a generated name may turn out to be taken. Upstream: `maxNameGenerationCreateAttempts`.
 const NAME_ATTEMPTS: usize = 8;
+/// How often others may take what was to be reserved.
+const RESERVE_ATTEMPTS: usize = 100;
 
 impl Registry {
     /// Creates an object from a JSON body in `cx.namespace`.
@@ -81,7 +83,7 @@ impl Registry {
             if let Some(base) = &generate_from {
                 object.metadata_mut().name = Some(kind.resource.generate_name(base));
             }
-            match self.create_once(kind, cx, &mut *object, &owned).await {
+            match self.create_once(kind, cx, &mut object, &owned).await {
                 Err(error) if error.is("AlreadyExists") && pristine.is_some() => {
                     if attempts == NAME_ATTEMPTS {
                         return Err(generated_name_taken(&error));
@@ -95,29 +97,36 @@ impl Registry {
         }
     }
 
+    /// Creates an object that has its name, again where somebody else has taken what was reserved for it.
     async fn create_once(
         &self,
         kind: &Kind,
         cx: &RequestCx,
-        object: &mut dyn AnyObject,
+        object: &mut Box<dyn AnyObject>,
         owned: &[u8],
     ) -> Result<Written, ApiError> {
-        let turn = self.turn(kind).await?;
-        let created = self.create_in_turn(kind, cx, object, owned, turn.as_ref()).await;
-        if created.as_ref().map_or(true, |written| written.entry.is_none()) {
-            self.give_back(turn.as_ref()).await;
+        let before = kind.resource.allocates().then(|| object.clone_box());
+        for _ in 0..RESERVE_ATTEMPTS {
+            if let Some(written) = self.create_attempt(kind, cx, &mut **object, owned).await? {
+                return Ok(written);
+            }
+            // What others have taken has to be seen to be kept away from.
+            self.inner.store.refresh().await.map_err(|error| store_error(&error))?;
+            if let Some(before) = &before {
+                *object = before.clone_box();
+            }
         }
-        created
+        Err(ApiError::timeout("others were always faster in taking what was to be reserved", 1))
     }
 
-    async fn create_in_turn(
+    /// `None`: somebody else has taken what was reserved.
+    async fn create_attempt(
         &self,
         kind: &Kind,
         cx: &RequestCx,
         object: &mut dyn AnyObject,
         owned: &[u8],
-        turn: Option<&Turn>,
-    ) -> Result<Written, ApiError> {
+    ) -> Result<Option<Written>, ApiError> {
         let (resource, info) = (&kind.resource, kind.info());
         metadata::fill_system_fields(object.metadata_mut(), cx.now);
         let reservation = resource.reserve(cx, object, None)?;
@@ -141,19 +150,18 @@ impl Registry {
         if cx.dry_run {
             return match kind.table.snapshot().get(&key) {
                 Some(_) => Err(ApiError::already_exists(&kind.gvr, &name)),
-                None => Ok(Written { bytes: canonical::unversioned(&served), entry: None, created: true }),
+                None => Ok(Some(Written { bytes: canonical::unversioned(&served), entry: None, created: true })),
             };
         }
-        match self.put(kind, key, Expect::Absent, value, turn).await {
-            Ok(entry) => {
-                if let Some(reservation) = reservation {
-                    reservation.commit();
-                }
-                resource.after_create(cx, object);
-                Ok(Written { bytes: kind.written(&entry, &served), entry: Some(entry), created: true })
+        let companions = reservation.as_deref().map_or(&[][..], Reservation::companions);
+        match self.put(kind, (key, Expect::Absent, value), companions, cx.now).await? {
+            Outcome::Written(entry) => {
+                let bytes = kind.written(&entry, &served);
+                Ok(Some(Written { bytes, entry: Some(entry), created: true }))
             }
-            Err(StoreError::Conflict { op: 1, .. }) => Err(ApiError::timeout("the turn to allocate was lost", 1)),
-            Err(StoreError::Conflict { current, .. }) => {
+            // Whatever was in the way has gone meanwhile.
+            Outcome::Conflict(None) | Outcome::Taken if kind.resource.allocates() => Ok(None),
+            Outcome::Conflict(current) => {
                 let mut error = ApiError::already_exists(&kind.gvr, &name);
                 let deleting = current.is_some_and(|entry| {
                     crate::scan::lookup(entry.bytes(), &["metadata", "deletionTimestamp"]).is_some()
@@ -163,7 +171,7 @@ impl Registry {
                 }
                 Err(error)
             }
-            Err(error) => Err(store_error(&error)),
+            Outcome::Taken => Ok(None),
         }
     }
 }

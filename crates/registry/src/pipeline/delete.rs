@@ -4,12 +4,11 @@ use apimachinery::ApiError;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use store::{Entry, Expect, StoreError, Txn};
+use store::{Entry, Expect, Txn};
 
 use super::{
-    Kind, Registry, Selection, Written, admission_request,
+    Kind, Outcome, Registry, Selection, Written, admission_request,
     metadata::{FOREGROUND, ORPHAN},
-    store_error,
 };
 use crate::{
     GcPolicy, RequestCx,
@@ -86,10 +85,9 @@ impl Registry {
             return Ok(Some(Deleted::Pending { bytes: canonical::at(&value, current.mod_revision().0) }));
         }
         let expect = Expect::Revision(current.mod_revision());
-        match self.put(kind, current.key().clone(), expect, value, None).await {
-            Ok(entry) => Ok(Some(Deleted::Pending { bytes: entry.bytes().clone() })),
-            Err(StoreError::Conflict { .. }) => Ok(None),
-            Err(error) => Err(store_error(&error)),
+        match self.put(kind, (current.key().clone(), expect, value), &[], cx.now).await? {
+            Outcome::Written(entry) => Ok(Some(Deleted::Pending { bytes: entry.bytes().clone() })),
+            Outcome::Conflict(_) | Outcome::Taken => Ok(None),
         }
     }
 
@@ -107,13 +105,11 @@ impl Registry {
         }
         let expect = Expect::Revision(current.mod_revision());
         // Watchers see what the deletion did to the object, without a write of its own for that.
-        match self.commit(kind, Txn::new().delete_as(&kind.table, current.key().clone(), expect, value)).await {
-            Ok(entry) => {
-                kind.resource.after_delete(cx, object);
-                Ok(Some(Deleted::Gone { bytes: entry.bytes().clone(), uid }))
-            }
-            Err(StoreError::Conflict { .. }) => Ok(None),
-            Err(error) => Err(store_error(&error)),
+        let delete = Txn::new().delete_as(&kind.table, current.key().clone(), expect, value);
+        let released = kind.resource.released(cx, object);
+        match self.commit_with(kind, delete, &released, cx.now).await? {
+            Outcome::Written(entry) => Ok(Some(Deleted::Gone { bytes: entry.bytes().clone(), uid })),
+            Outcome::Conflict(_) | Outcome::Taken => Ok(None),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Order of a write: decode, defaults, mutating admission, prepare, validate, validating admission, store.
 //! Upstream counterpart: `registry/generic/registry/store.go` and `endpoints/handlers`.
 
+mod companions;
 mod create;
 mod custom;
 mod decode;
@@ -13,7 +14,6 @@ mod modify;
 mod patch;
 mod scale;
 mod select;
-pub mod turn;
 mod watch;
 
 use std::{
@@ -32,9 +32,9 @@ use jiff::Timestamp;
 use metrics::{Family, Histogram, Stability};
 use store::{EngineError, Entry, Expect, Key, Revision, Store, StoreError, Template, Txn};
 
-use self::turn::Turn;
+use self::companions::Outcome;
 use crate::{
-    Durability, Info, ReadObjects, Reader, RequestCx, ResourceHandle, UserInfo, Verb,
+    Companion, Durability, Info, ReadObjects, Reader, RequestCx, ResourceHandle, UserInfo, Verb,
     admission::{Admission, AdmissionRequest, Operation},
     object::AnyObject,
 };
@@ -126,8 +126,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// Fills the allocators of all kinds from what is stored.
-    pub fn build(self) -> Result<Registry, ApiError> {
+    pub fn build(self) -> Registry {
         let registry = Registry {
             inner: Arc::new(Inner {
                 store: self.store,
@@ -137,9 +136,9 @@ impl RegistryBuilder {
             }),
         };
         for resource in self.resources {
-            registry.register(resource)?;
+            registry.register(resource);
         }
-        Ok(registry)
+        registry
     }
 }
 
@@ -151,7 +150,7 @@ impl Registry {
     }
 
     /// Adds a kind, or replaces the one of the same group, version and plural.
-    pub fn register(&self, resource: impl Into<ResourceHandle>) -> Result<(), ApiError> {
+    pub fn register(&self, resource: impl Into<ResourceHandle>) {
         let kind = self.detached(resource);
         let info = *kind.info();
         let replaced = self.inner.kinds.rcu(|kinds| {
@@ -180,7 +179,6 @@ impl Registry {
         if let Some(replaced) = replaced.at(info.group, info.version, info.plural) {
             replaced.retired.send_replace(true);
         }
-        kind.resource.start(&self.reader())
     }
 
     /// A kind over what is stored of its resource that nobody is served by.
@@ -340,19 +338,19 @@ impl Registry {
         self.inner.store.commit(txn).await.map(|committed| Arc::clone(committed.entry()))
     }
 
+    /// Writes an object, with what goes with it.
     async fn put(
         &self,
         kind: &Kind,
-        key: Key,
-        expect: Expect,
-        value: Template,
-        turn: Option<&Turn>,
-    ) -> Result<Arc<Entry>, StoreError> {
-        let txn = Txn::new().put(&kind.table, key, expect, value);
-        let txn = turn.map_or_else(|| txn.clone(), |turn| turn.end_with(txn.clone()));
-        let written = self.commit(kind, txn).await?;
-        self.check_rules(kind);
-        Ok(written)
+        (key, expect, value): (Key, Expect, Template),
+        companions: &[Companion],
+        now: Timestamp,
+    ) -> Result<Outcome, ApiError> {
+        let outcome = self.commit_with(kind, Txn::new().put(&kind.table, key, expect, value), companions, now).await?;
+        if matches!(outcome, Outcome::Written(_)) {
+            self.check_rules(kind);
+        }
+        Ok(outcome)
     }
 }
 
@@ -379,6 +377,15 @@ impl ReadObjects for Inner {
         let Some(kind) = self.preferred(group, plural) else { return Vec::new() };
         let range = kind.table.snapshot().range(namespace.unwrap_or_default(), None);
         range.map(|entry| entry.bytes().clone()).collect()
+    }
+
+    fn count(&self, group: &str, plural: &str) -> usize {
+        self.preferred(group, plural).map_or(0, |kind| kind.table.snapshot().len())
+    }
+
+    fn record(&self, resource: &str, name: &str) -> Option<Bytes> {
+        let key = Key::new("", name).ok()?;
+        self.store.resource(resource).snapshot().get(&key).map(|entry| entry.bytes().clone())
     }
 }
 

@@ -6,14 +6,14 @@ use apimachinery::{
 };
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
-use store::{Entry, Expect, StoreError, Txn};
+use store::{Entry, Expect, Txn};
 
 use super::{
-    Kind, Patch, Registry, ScaleChange, Turn, Written, admission_request, decode::Body, metadata, revision_of,
+    Kind, Outcome, Patch, Registry, ScaleChange, Written, admission_request, decode::Body, metadata, revision_of,
     store_error,
 };
 use crate::{
-    RequestCx, UpdateKind,
+    RequestCx, Reservation, UpdateKind,
     admission::Operation,
     canonical,
     object::AnyObject,
@@ -225,28 +225,6 @@ impl Registry {
         old: &dyn AnyObject,
         draft: Draft,
     ) -> Result<Option<Written>, ApiError> {
-        let turn = match update {
-            UpdateKind::Object => self.turn(kind).await?,
-            _ => None,
-        };
-        let swapped = self.swap_in_turn(kind, cx, update, (current, working), old, draft, turn.as_ref()).await;
-        if !swapped.as_ref().is_ok_and(|written| written.as_ref().is_some_and(|written| written.entry.is_some())) {
-            self.give_back(turn.as_ref()).await;
-        }
-        swapped
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one attempt needs all that the loop around it has")]
-    async fn swap_in_turn(
-        &self,
-        kind: &Kind,
-        cx: &RequestCx,
-        update: UpdateKind<'_>,
-        (current, working): (&Entry, &Bytes),
-        old: &dyn AnyObject,
-        draft: Draft,
-        turn: Option<&Turn>,
-    ) -> Result<Option<Written>, ApiError> {
         let resource = &kind.resource;
         let Draft { object: mut new, owners } = draft;
         let new = &mut *new;
@@ -265,7 +243,10 @@ impl Registry {
         metadata::drop_repeated_owners(new.metadata_mut(), cx, metadata::REPEATED_OWNERS_AFTER_ADMISSION);
         resource.set_defaults(new);
 
-        let reservation = resource.reserve(cx, new, Some(old))?;
+        let reservation = match update {
+            UpdateKind::Object => resource.reserve(cx, new, Some(old))?,
+            UpdateKind::Status | UpdateKind::Subresource(_) => None,
+        };
         metadata::ensure_namespace(new.metadata_mut(), kind.info(), &cx.namespace)?;
         new.metadata_mut().generation = old.metadata().generation;
         new.metadata_mut().self_link = None;
@@ -276,16 +257,19 @@ impl Registry {
         if !errors.is_empty() {
             return Err(kind.invalid(&cx.name, &errors));
         }
-        for warning in resource.warnings(cx, new, Some(old)) {
-            cx.warn(warning);
-        }
+        let warnings = match update {
+            UpdateKind::Object => resource.warnings(cx, new, Some(old)),
+            UpdateKind::Status => resource.status_warnings(new),
+            UpdateKind::Subresource(_) => Vec::new(),
+        };
+        warnings.into_iter().for_each(|warning| cx.warn(warning));
         let mut request = admission_request(self, kind, cx, Operation::Update, &cx.name, Some(new), Some(old));
         (request.managed_fields, request.old_managed_fields) = (owned.list.as_slice().into(), before);
         self.validate_admission(&request).await?;
 
         let expect = Expect::Revision(current.mod_revision());
         if is_last_finalizer_gone(new, old) && !resource.holds_deletion(new) {
-            return self.delete_emptied(kind, cx, current, new, &owned.list).await;
+            return self.delete_emptied(kind, cx, current, (new, old), &owned.list).await;
         }
         let (served, value) = kind.encoded(new, &owned.list).await?;
         let revision = current.mod_revision().0;
@@ -299,16 +283,17 @@ impl Registry {
             let bytes = canonical::at(&served, revision);
             return Ok(Some(Written { bytes, entry: None, created: false }));
         }
-        match self.put(kind, current.key().clone(), expect, value, turn).await {
-            Ok(entry) => {
-                if let Some(reservation) = reservation {
-                    reservation.commit();
-                }
-                resource.after_update(cx, new, old);
+        let companions = reservation.as_deref().map_or(&[][..], Reservation::companions);
+        match self.put(kind, (current.key().clone(), expect, value), companions, cx.now).await? {
+            Outcome::Written(entry) => {
                 Ok(Some(Written { bytes: kind.written(&entry, &served), entry: Some(entry), created: false }))
             }
-            Err(StoreError::Conflict { .. }) => Ok(None),
-            Err(error) => Err(store_error(&error)),
+            Outcome::Conflict(_) => Ok(None),
+            Outcome::Taken => {
+                // What others have taken has to be seen to be kept away from.
+                self.inner.store.refresh().await.map_err(|error| store_error(&error))?;
+                Ok(None)
+            }
         }
     }
 
@@ -318,7 +303,7 @@ impl Registry {
         kind: &Kind,
         cx: &RequestCx,
         current: &Entry,
-        new: &mut dyn AnyObject,
+        (new, old): (&mut dyn AnyObject, &dyn AnyObject),
         owned: &[u8],
     ) -> Result<Option<Written>, ApiError> {
         let value = canonical::encode(new, owned)?;
@@ -326,14 +311,11 @@ impl Registry {
         if cx.dry_run {
             return Ok(Some(Written { bytes, entry: None, created: false }));
         }
-        let expect = Expect::Revision(current.mod_revision());
-        match self.commit(kind, Txn::new().delete(&kind.table, current.key().clone(), expect)).await {
-            Ok(_) => {
-                kind.resource.after_delete(cx, new);
-                Ok(Some(Written { bytes, entry: None, created: false }))
-            }
-            Err(StoreError::Conflict { .. }) => Ok(None),
-            Err(error) => Err(store_error(&error)),
+        let delete = Txn::new().delete(&kind.table, current.key().clone(), Expect::Revision(current.mod_revision()));
+        let released = kind.resource.released(cx, old);
+        match self.commit_with(kind, delete, &released, cx.now).await? {
+            Outcome::Written(_) => Ok(Some(Written { bytes, entry: None, created: false })),
+            Outcome::Conflict(_) | Outcome::Taken => Ok(None),
         }
     }
 }

@@ -52,8 +52,7 @@ impl Fixture {
         let store = Store::open(engine::memory::Memory::new(), options).unwrap();
         let gadgets =
             Plain::new(Info::namespaced("example.com", "v1", "Gadget", "gadgets")).with_status().with_generation();
-        let registry =
-            Registry::builder(store).resource(Arc::new(ConfigMaps)).resource(Arc::new(gadgets)).build().unwrap();
+        let registry = Registry::builder(store).resource(Arc::new(ConfigMaps)).resource(Arc::new(gadgets)).build();
         let maps = registry.kind("", "v1", "configmaps").unwrap();
         Self { registry, maps, user: Arc::new(UserInfo::loopback()) }
     }

@@ -86,7 +86,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
         .fold(Registry::builder(store.clone()).admission(escalation).admission(claims), |builder, plugin| {
             builder.admission(plugin)
         });
-    let registry = builder.resources(resources).build()?;
+    let registry = builder.resources(resources).build();
 
     let authentication = access::authentication(settings, &authority, &registry, supervisor)?;
     let dialer = Arc::new(Dialer::new(&settings.arguments.kubelets, layout, &authority)?);
@@ -126,7 +126,7 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
     }
     bootstrap::keep_legacy_token_tracking(&registry, supervisor);
     apiserver::flow_control::keep(&registry, supervisor);
-    apiserver::service_addresses::keep(&registry, supervisor);
+    apiserver::service_addresses::keep(&registry, supervisor).await;
     aggregation::start(&server, settings, &authority, supervisor).await?;
 
     let address = SocketAddr::new(settings.arguments.bind_address, settings.arguments.secure_port);

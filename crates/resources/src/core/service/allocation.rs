@@ -1,23 +1,25 @@
 //! Which cluster addresses and node ports services hold.
 //!
-//! The stored services are the only truth: the sets here are filled from them at start and follow every write, so
-//! nothing can leak over a crash. Addresses come from the configured ranges and from those that ServiceCIDR objects
-//! add; one that an IPAddress object keeps for somebody else is not given. Upstream counterpart: `ipallocator`,
-//! `portallocator` and `alloc.go` in `pkg/registry/core/service`.
+//! Each is claimed by a record of its own that comes and goes in the transaction of the service: an address by its
+//! IPAddress object, a node port by a [`claims::NODE_PORTS`] record. So what is stored says what is taken, for all servers
+//! over one store, and nothing can leak over a crash. In memory there is only what this process is about to write.
+//! Addresses come from the configured ranges and from those that ServiceCIDR objects add. Upstream counterpart:
+//! `ipallocator`, `portallocator` and `alloc.go` in `pkg/registry/core/service`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use apimachinery::ApiError;
 use apimachinery::field::{ErrorList, Path};
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Service, ServiceSpec};
-use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use parking_lot::Mutex;
-use registry::{Reader, Reservation};
+use registry::{Companion, Reader, RequestCx, Reservation};
 use serde_json::json;
 
+use super::claims::{self, Claims};
 use super::families::{IPV4, IPV6};
 use super::{allocates_node_ports, is_headless, kind, needs_health_check, needs_node_port, spec};
 use crate::check::{self, Report};
@@ -27,28 +29,23 @@ const NODE_PORTS: std::ops::RangeInclusive<i32> = 30_000..=32_767;
 /// Ports at the start of the range are left to services that ask for one by number.
 const STATIC_NODE_PORTS: i32 = 86;
 
-/// As many addresses that are kept by objects, and by no service, are stepped over.
-const MAX_KEPT: usize = 4096;
-
-#[derive(Default)]
-struct Taken {
-    addresses: BTreeSet<IpAddr>,
-    ports: BTreeSet<i32>,
-}
-
 pub(super) struct Allocator {
     ranges: Vec<IpNet>,
     families: Vec<&'static str>,
-    taken: Arc<Mutex<Taken>>,
+    under_way: Arc<Mutex<Claims>>,
 }
 
 /// What one write takes and what it gives back.
 pub(super) struct Held {
-    taken: Arc<Mutex<Taken>>,
-    /// Given back unless the write succeeds.
-    new: Taken,
-    /// Given back when the write succeeds.
-    old: Taken,
+    under_way: Arc<Mutex<Claims>>,
+    new: Claims,
+    companions: Vec<Companion>,
+}
+
+/// What is free, as one write sees it.
+struct Free<'a> {
+    reader: &'a Reader,
+    under_way: &'a Mutex<Claims>,
 }
 
 // === impl Allocator ===
@@ -56,7 +53,7 @@ pub(super) struct Held {
 impl Allocator {
     pub(super) fn new(ranges: Vec<IpNet>) -> Self {
         let families = ranges.iter().map(|range| if range.addr().is_ipv4() { IPV4 } else { IPV6 }).collect();
-        Self { ranges, families, taken: Arc::default() }
+        Self { ranges, families, under_way: Arc::default() }
     }
 
     /// The cluster's families, the default first.
@@ -64,47 +61,31 @@ impl Allocator {
         &self.families
     }
 
-    /// Starts over from what is stored.
-    pub(super) fn fill(&self, services: &[Service]) {
-        let mut taken = Taken::default();
-        for service in services {
-            let held = held_by(service);
-            taken.addresses.extend(held.addresses);
-            taken.ports.extend(held.ports);
-        }
-        *self.taken.lock() = taken;
-    }
-
-    /// Gives back what a deleted service held.
-    pub(super) fn release(&self, service: &Service) {
-        remove(&mut self.taken.lock(), &held_by(service));
-    }
-
     /// Takes addresses and ports for `new` and writes them into it.
-    pub(super) fn reserve(&self, reader: &Reader, new: &mut Service, old: Option<&Service>) -> Result<Held, ApiError> {
-        let before = old.map(held_by).unwrap_or_default();
-        let name = new.metadata.name.clone().unwrap_or_default();
-        let mut held = Held { taken: Arc::clone(&self.taken), new: Taken::default(), old: Taken::default() };
-        self.addresses(reader, new, old, &before, &mut held)?;
-        self.node_ports(new, &before, &name, &mut held)?;
-        self.health_check_port(new, old, &before, &mut held)?;
-        let after = held_by(new);
-        held.old.addresses = before.addresses.difference(&after.addresses).copied().collect();
-        held.old.ports = before.ports.difference(&after.ports).copied().collect();
+    pub(super) fn reserve(&self, cx: &RequestCx, new: &mut Service, old: Option<&Service>) -> Result<Held, ApiError> {
+        let before = old.map(Claims::of).unwrap_or_default();
+        let free = Free { reader: &cx.reader, under_way: &self.under_way };
+        let mut held = Held { under_way: Arc::clone(&self.under_way), new: Claims::default(), companions: Vec::new() };
+        self.addresses(&free, new, old, &before, &mut held)?;
+        node_ports(&free, new, &before, &mut held)?;
+        health_check_port(&free, new, old, &before, &mut held)?;
+        let after = Claims::of(new);
+        held.companions = held.new.taken_for(new, cx.now);
+        if let Some(old) = old {
+            held.companions.extend(before.without(&after).released_by(&cx.reader, old));
+        }
         Ok(held)
     }
 
     fn addresses(
         &self,
-        reader: &Reader,
+        free: &Free<'_>,
         new: &mut Service,
         old: Option<&Service>,
-        before: &Taken,
+        before: &Claims,
         held: &mut Held,
     ) -> Result<(), ApiError> {
         let name = new.metadata.name.clone().unwrap_or_default();
-        let namespace = new.metadata.namespace.clone().unwrap_or_default();
-        let is_free = |address: IpAddr| is_kept_for(reader, address, &namespace, &name);
         let was_headless = old.is_some_and(|old| kind(old) != "ExternalName" && is_headless(spec(old)));
         if kind(new) == "ExternalName" || is_headless(spec(new)) || was_headless {
             return Ok(());
@@ -114,7 +95,7 @@ impl Allocator {
         let addresses = target.cluster_ips.get_or_insert_default();
         addresses.resize_with(families.len().max(addresses.len()), String::new);
         for (index, family) in families.iter().enumerate() {
-            let ranges = self.ranges(reader, family);
+            let ranges = self.ranges(free.reader, family);
             if ranges.is_empty() {
                 continue;
             }
@@ -122,7 +103,7 @@ impl Allocator {
             if wanted.is_empty() {
                 let address = ranges
                     .iter()
-                    .find_map(|range| self.any_address(range, &is_free))
+                    .find_map(|range| free.any_address(range))
                     .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?;
                 held.new.addresses.insert(address);
                 addresses[index] = address.to_string();
@@ -132,7 +113,7 @@ impl Allocator {
             if before.addresses.contains(&address) {
                 continue;
             }
-            if let Err(why) = self.take_address(&ranges, address, &is_free) {
+            if let Err(why) = free.take_address(&ranges, address) {
                 let mut errors = ErrorList::default();
                 let message = format!("failed to allocate IP {wanted}: {why}");
                 errors.invalid(&Path::new("spec").child("clusterIPs"), json!(addresses), message);
@@ -161,8 +142,12 @@ impl Allocator {
         ranges.dedup();
         ranges
     }
+}
 
-    fn take_address(&self, ranges: &[IpNet], address: IpAddr, is_free: &dyn Fn(IpAddr) -> bool) -> Result<(), String> {
+// === impl Free ===
+
+impl Free<'_> {
+    fn take_address(&self, ranges: &[IpNet], address: IpAddr) -> Result<(), String> {
         let within = |range: &IpNet| range.contains(&address) && usable(range).contains(&to_number(address));
         if !ranges.iter().any(within) {
             let mut all: Vec<String> = ranges.iter().map(|range| range.trunc().to_string()).collect();
@@ -172,108 +157,29 @@ impl Allocator {
                 all.join(",")
             ));
         }
-        if is_free(address) && self.taken.lock().addresses.insert(address) {
-            Ok(())
-        } else {
-            Err("provided IP is already allocated".to_owned())
-        }
+        let taken = claims::has_address(self.reader, address) || !self.under_way.lock().addresses.insert(address);
+        if taken { Err("provided IP is already allocated".to_owned()) } else { Ok(()) }
     }
 
     /// A free address, preferably not from the part that is left to static use. Random, so that an address is not
     /// reused while somebody still remembers its last owner.
-    fn any_address(&self, range: &IpNet, is_free: &dyn Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    fn any_address(&self, range: &IpNet) -> Option<IpAddr> {
         let usable = usable(range);
         let (first, last) = (*usable.start(), *usable.end());
         let size = last.checked_sub(first)? + 1;
         let reserved = (size / 16).clamp(16, 256).min(size - 1);
-        let mut taken = self.taken.lock();
+        let mut under_way = self.under_way.lock();
         let dynamic = first + reserved;
         let start = dynamic + random_below(last - dynamic + 1);
-        // As many candidates as there are taken addresses are tried in vain, and those that others keep; the bound holds
-        // also for a range that is too large to be gone through.
-        let tries = taken.addresses.len() + MAX_KEPT;
+        // Of one candidate more than there are taken addresses one is free; the bound holds also for a range that is too
+        // large to be gone through.
+        let tries = claims::count_addresses(self.reader) + under_way.addresses.len() + 1;
         let mut candidates = (start..=last).chain(dynamic..start).chain(first..dynamic).take(tries);
         let v4 = range.addr().is_ipv4();
         candidates.find_map(|number| {
             let address = to_address(number, v4);
-            (!taken.addresses.contains(&address) && is_free(address) && taken.addresses.insert(address))
-                .then_some(address)
+            (!claims::has_address(self.reader, address) && under_way.addresses.insert(address)).then_some(address)
         })
-    }
-
-    fn node_ports(&self, new: &mut Service, before: &Taken, name: &str, held: &mut Held) -> Result<(), ApiError> {
-        if !needs_node_port(new) {
-            return Ok(());
-        }
-        let target = new.spec.get_or_insert_default();
-        let allocates = allocates_node_ports(target);
-        // Ports of one number share a node port: TCP and UDP of the same service.
-        let mut by_port: BTreeMap<i32, i32> = BTreeMap::new();
-        for port in target.ports.items().iter().rev() {
-            if let Some(node_port) = port.node_port {
-                by_port.insert(port.port, node_port);
-            }
-        }
-        for (index, port) in target.ports.items_mut().iter_mut().enumerate() {
-            let Some(wanted) = port.node_port else {
-                if !allocates {
-                    continue;
-                }
-                if let Some(shared) = by_port.get(&port.port) {
-                    port.node_port = Some(*shared);
-                } else {
-                    let number = self
-                        .any_port()
-                        .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
-                    held.new.ports.insert(number);
-                    by_port.insert(port.port, number);
-                    port.node_port = Some(number);
-                }
-                continue;
-            };
-            if before.ports.contains(&wanted) || held.new.ports.contains(&wanted) {
-                continue;
-            }
-            if let Err(why) = self.take_port(wanted) {
-                let mut errors = ErrorList::default();
-                let path = Path::new("spec").child("ports").index(index).child("nodePort");
-                errors.invalid(&path, wanted, why);
-                return Err(ApiError::invalid("", "Service", name, &errors));
-            }
-            held.new.ports.insert(wanted);
-        }
-        Ok(())
-    }
-
-    fn health_check_port(
-        &self,
-        new: &mut Service,
-        old: Option<&Service>,
-        before: &Taken,
-        held: &mut Held,
-    ) -> Result<(), ApiError> {
-        let needed_before = old.is_some_and(|old| needs_health_check(spec(old)));
-        let target = new.spec.get_or_insert_default();
-        if !needs_health_check(target) || needed_before {
-            return Ok(());
-        }
-        match target.health_check_node_port {
-            Some(wanted) if before.ports.contains(&wanted) => {}
-            Some(wanted) => {
-                self.take_port(wanted).map_err(|why| {
-                    ApiError::internal(format!("failed to allocate requested HealthCheck NodePort {wanted}: {why}"))
-                })?;
-                held.new.ports.insert(wanted);
-            }
-            None => {
-                let number = self
-                    .any_port()
-                    .ok_or_else(|| ApiError::internal("failed to allocate a HealthCheck NodePort 0: range is full"))?;
-                held.new.ports.insert(number);
-                target.health_check_node_port = Some(number);
-            }
-        }
-        Ok(())
     }
 
     fn take_port(&self, port: i32) -> Result<(), String> {
@@ -281,53 +187,96 @@ impl Allocator {
             let (first, last) = NODE_PORTS.into_inner();
             return Err(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"));
         }
-        if self.taken.lock().ports.insert(port) { Ok(()) } else { Err("provided port is already allocated".to_owned()) }
+        let taken = claims::has_port(self.reader, port) || !self.under_way.lock().ports.insert(port);
+        if taken { Err("provided port is already allocated".to_owned()) } else { Ok(()) }
     }
 
     fn any_port(&self) -> Option<i32> {
         let (first, last) = NODE_PORTS.into_inner();
         let dynamic = first + STATIC_NODE_PORTS;
         let start = rand::random_range(dynamic..=last);
-        let mut taken = self.taken.lock();
-        (start..=last).chain(dynamic..start).chain(first..dynamic).find(|port| taken.ports.insert(*port))
+        let mut under_way = self.under_way.lock();
+        (start..=last)
+            .chain(dynamic..start)
+            .chain(first..dynamic)
+            .find(|port| !claims::has_port(self.reader, *port) && under_way.ports.insert(*port))
     }
 }
 
-/// Whether nobody else keeps the address by an object of his own.
-fn is_kept_for(reader: &Reader, address: IpAddr, namespace: &str, name: &str) -> bool {
-    let object = reader.get::<IPAddress>("networking.k8s.io", "ipaddresses", "", &address.to_string());
-    object.is_none_or(|object| {
-        let parent = object.spec.parent_ref;
-        parent.resource == "services"
-            && parent.group.as_deref().unwrap_or_default().is_empty()
-            && parent.namespace.as_deref().unwrap_or_default() == namespace
-            && parent.name == name
-    })
+fn node_ports(free: &Free<'_>, new: &mut Service, before: &Claims, held: &mut Held) -> Result<(), ApiError> {
+    if !needs_node_port(new) {
+        return Ok(());
+    }
+    let name = new.metadata.name.clone().unwrap_or_default();
+    let target = new.spec.get_or_insert_default();
+    let allocates = allocates_node_ports(target);
+    // Ports of one number share a node port: TCP and UDP of the same service.
+    let mut by_port: BTreeMap<i32, i32> = BTreeMap::new();
+    for port in target.ports.items().iter().rev() {
+        if let Some(node_port) = port.node_port {
+            by_port.insert(port.port, node_port);
+        }
+    }
+    for (index, port) in target.ports.items_mut().iter_mut().enumerate() {
+        let Some(wanted) = port.node_port else {
+            if !allocates {
+                continue;
+            }
+            if let Some(shared) = by_port.get(&port.port) {
+                port.node_port = Some(*shared);
+            } else {
+                let number = free
+                    .any_port()
+                    .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
+                held.new.ports.insert(number);
+                by_port.insert(port.port, number);
+                port.node_port = Some(number);
+            }
+            continue;
+        };
+        if before.ports.contains(&wanted) || held.new.ports.contains(&wanted) {
+            continue;
+        }
+        if let Err(why) = free.take_port(wanted) {
+            let mut errors = ErrorList::default();
+            let path = Path::new("spec").child("ports").index(index).child("nodePort");
+            errors.invalid(&path, wanted, why);
+            return Err(ApiError::invalid("", "Service", &name, &errors));
+        }
+        held.new.ports.insert(wanted);
+    }
+    Ok(())
 }
 
-/// What a stored service holds.
-fn held_by(service: &Service) -> Taken {
-    let spec = spec(service);
-    let addresses = if kind(service) == "ExternalName" { &[][..] } else { spec.cluster_ips.items() };
-    let mut ports: BTreeSet<i32> = spec.ports.items().iter().filter_map(|port| port.node_port).collect();
-    if !needs_node_port(service) {
-        ports.clear();
+fn health_check_port(
+    free: &Free<'_>,
+    new: &mut Service,
+    old: Option<&Service>,
+    before: &Claims,
+    held: &mut Held,
+) -> Result<(), ApiError> {
+    let needed_before = old.is_some_and(|old| needs_health_check(spec(old)));
+    let target = new.spec.get_or_insert_default();
+    if !needs_health_check(target) || needed_before {
+        return Ok(());
     }
-    ports.extend(health_check_port_of(spec));
-    Taken { addresses: addresses.iter().filter_map(|address| check::parse_ip(address)).collect(), ports }
-}
-
-fn health_check_port_of(spec: &ServiceSpec) -> Option<i32> {
-    spec.health_check_node_port.filter(|_| needs_health_check(spec))
-}
-
-fn remove(from: &mut Taken, what: &Taken) {
-    for address in &what.addresses {
-        from.addresses.remove(address);
+    match target.health_check_node_port {
+        Some(wanted) if before.ports.contains(&wanted) => {}
+        Some(wanted) => {
+            free.take_port(wanted).map_err(|why| {
+                ApiError::internal(format!("failed to allocate requested HealthCheck NodePort {wanted}: {why}"))
+            })?;
+            held.new.ports.insert(wanted);
+        }
+        None => {
+            let number = free
+                .any_port()
+                .ok_or_else(|| ApiError::internal("failed to allocate a HealthCheck NodePort 0: range is full"))?;
+            held.new.ports.insert(number);
+            target.health_check_node_port = Some(number);
+        }
     }
-    for port in &what.ports {
-        from.ports.remove(port);
-    }
+    Ok(())
 }
 
 /// The addresses of a range that services may have: not the first, and for IPv4 not the last.
@@ -357,14 +306,13 @@ fn random_below(bound: u128) -> u128 {
 // === impl Held ===
 
 impl Reservation for Held {
-    fn commit(mut self: Box<Self>) {
-        self.new = Taken::default();
-        remove(&mut self.taken.lock(), &self.old);
+    fn companions(&self) -> &[Companion] {
+        &self.companions
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        remove(&mut self.taken.lock(), &self.new);
+        self.under_way.lock().remove(&self.new);
     }
 }

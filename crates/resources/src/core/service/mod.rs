@@ -1,6 +1,7 @@
 //! Services for the registry. Upstream: `pkg/registry/core/service` (strategy and storage).
 
 mod allocation;
+pub mod claims;
 mod columns;
 pub mod defaults;
 mod families;
@@ -10,17 +11,18 @@ mod transitions;
 pub mod validation;
 
 use apimachinery::ApiError;
-use apimachinery::field::ErrorList;
+use apimachinery::field::{ErrorList, Path};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use registry::{
-    Column, Handler, Info, NameRule, Reader, RequestCx, Reservation, SelectableField, Strategy, Subresource,
+    Column, Companion, Handler, Info, NameRule, RequestCx, Reservation, SelectableField, Strategy, Subresource,
 };
 
+use crate::meta::addresses::{cidr_warnings, ip_warning};
 use crate::optional::{Flag, Items, Text};
 use allocation::Allocator;
 
-/// Services, with the addresses and node ports that the stored ones hold.
+/// Services, which are given addresses and node ports.
 pub struct Services {
     allocator: Allocator,
 }
@@ -36,8 +38,8 @@ impl Strategy for Services {
     type Object = Service;
 
     const INFO: Info = Info::namespaced("", "v1", "Service", "services").short(&["svc"]).categories(&["all"]);
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<Service>] = columns::COLUMNS;
+    const RETURN_DELETED_OBJECT: bool = true;
     const SUBRESOURCES: &'static [Subresource] =
         &[Subresource::STATUS, Subresource::new("proxy", Handler::ConnectPath).body("", "v1", "ServiceProxyOptions")];
     const SELECTABLE: &'static [SelectableField] = &[
@@ -47,11 +49,6 @@ impl Strategy for Services {
     const NAME_RULE: NameRule = NameRule::Dns1035Label;
     const ALLOW_CREATE_ON_UPDATE: bool = true;
     const ALLOCATES: bool = true;
-
-    fn start(&self, reader: &Reader) -> Result<(), ApiError> {
-        self.allocator.fill(&reader.list::<Service>("", "services", None));
-        Ok(())
-    }
 
     fn set_defaults(&self, service: &mut Service) {
         defaults::set_defaults(service);
@@ -66,8 +63,7 @@ impl Strategy for Services {
         transitions::keep_allocated(new, old);
         transitions::sync_cluster_ips(new, old);
         families::complete(new, old, self.allocator.families())?;
-        let reservation = self.allocator.reserve(&cx.reader, new, old)?;
-        Ok((!cx.dry_run).then(|| Box::new(reservation) as Box<dyn Reservation>))
+        Ok(Some(Box::new(self.allocator.reserve(cx, new, old)?)))
     }
 
     fn prepare_for_create(&self, _cx: &RequestCx, service: &mut Service) {
@@ -81,6 +77,13 @@ impl Strategy for Services {
 
     fn warnings(&self, _cx: &RequestCx, service: &Service, _old: Option<&Service>) -> Vec<String> {
         warnings(service)
+    }
+
+    fn status_warnings(&self, service: &Service) -> Vec<String> {
+        let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        let points = balancer.map_or(&[][..], |balancer| balancer.ingress.items()).iter().enumerate();
+        let path = Path::new("status").child("loadBalancer").child("ingress");
+        points.filter_map(|(index, point)| ip_warning(point.ip.text(), &path.index(index))).collect()
     }
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut Service, old: &Service) {
@@ -105,8 +108,8 @@ impl Strategy for Services {
         validation::validate_status(new)
     }
 
-    fn after_delete(&self, _cx: &RequestCx, service: &Service) {
-        self.allocator.release(service);
+    fn released(&self, cx: &RequestCx, service: &Service) -> Vec<Companion> {
+        claims::Claims::of(service).released_by(&cx.reader, service)
     }
 }
 
@@ -164,11 +167,36 @@ fn warnings(service: &Service) -> Vec<String> {
         warnings
             .push(format!("annotation {hints} is deprecated, please use service.kubernetes.io/topology-mode instead"));
     }
-    if spec.type_.text() == "ExternalName" && !spec.external_ips.items().is_empty() {
+    let (external_ips, path) = (spec.external_ips.items(), Path::new("spec"));
+    let is_headless = spec.cluster_ip.as_deref() == Some("None");
+    let is_set = !is_headless && !spec.cluster_ip.text().is_empty();
+    let cluster_ips = spec.cluster_ips.items().iter().enumerate().filter(|_| is_set);
+    warnings.extend(cluster_ips.filter_map(|(index, ip)| ip_warning(ip, &path.child("clusterIPs").index(index))));
+    if is_headless && spec.type_.text() == "ClusterIP" {
+        for (set, field) in [
+            (!spec.load_balancer_ip.text().is_empty(), "loadBalancerIP"),
+            (!external_ips.is_empty(), "externalIPs"),
+            (spec.session_affinity.text() != "None", "SessionAffinity"),
+        ] {
+            if set {
+                warnings.push(format!("spec.{field} is ignored for headless services"));
+            }
+        }
+    }
+    let external = external_ips.iter().enumerate();
+    warnings.extend(external.filter_map(|(index, ip)| ip_warning(ip, &path.child("externalIPs").index(index))));
+    warnings.extend(ip_warning(spec.load_balancer_ip.text(), &path.child("loadBalancerIP")));
+    for (index, range) in spec.load_balancer_source_ranges.items().iter().enumerate() {
+        warnings.extend(cidr_warnings(range, &path.child("loadBalancerSourceRanges").index(index)));
+    }
+    if spec.type_.text() == "ExternalName" && !external_ips.is_empty() {
         warnings.push(r#"spec.externalIPs is ignored when spec.type is "ExternalName""#.to_owned());
     }
     if spec.type_.text() != "ExternalName" && !spec.external_name.text().is_empty() {
         warnings.push(r#"spec.externalName is ignored when spec.type is not "ExternalName""#.to_owned());
+    }
+    if spec.traffic_distribution.text() == "PreferClose" {
+        warnings.push(r#"spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone""#.to_owned());
     }
     warnings
 }

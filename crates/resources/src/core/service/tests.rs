@@ -1,36 +1,100 @@
 //! Services through the hooks in the order in which the registry calls them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use expect_test::expect;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
-use registry::{Nothing, PrintCx, Reader, RequestCx, Strategy, UserInfo, Verb};
+use parking_lot::Mutex;
+use registry::{Companion, CompanionChange, PrintCx, ReadObjects, Reader, RequestCx, Strategy, UserInfo, Verb};
 use serde_json::{Value, json};
 
-use super::{Services, spec};
+use super::{Services, claims, spec};
 use crate::optional::{Items, Text};
 
-struct Cluster(Services);
+/// Records by what the store calls them and their name.
+#[derive(Default)]
+struct Records(Mutex<BTreeMap<(String, String), Bytes>>);
+
+impl Records {
+    fn apply(&self, companions: &[Companion]) {
+        let mut records = self.0.lock();
+        for companion in companions {
+            let key = (companion.resource.to_owned(), companion.name.clone());
+            match &companion.change {
+                CompanionChange::Put(json) => {
+                    let mut record: Value = serde_json::from_slice(json).expect("json");
+                    record["metadata"]["resourceVersion"] = json!("1");
+                    let before = records.insert(key, Bytes::from(record.to_string()));
+                    assert!(before.is_none(), "{companion:?} was there");
+                }
+                CompanionChange::Delete { revision: 1 } => {
+                    records.remove(&key).expect("what goes was there");
+                }
+                CompanionChange::Delete { .. } => panic!("{companion:?}"),
+            }
+        }
+    }
+
+    fn names(&self, resource: &str) -> Vec<String> {
+        self.0.lock().keys().filter(|(known, _)| known == resource).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+impl ReadObjects for Records {
+    fn get(&self, group: &str, plural: &str, _namespace: &str, name: &str) -> Option<Bytes> {
+        self.record(&format!("{plural}.{group}"), name)
+    }
+
+    fn list(&self, group: &str, plural: &str, _namespace: Option<&str>) -> Vec<Bytes> {
+        let resource = format!("{plural}.{group}");
+        self.0.lock().iter().filter(|((known, _), _)| *known == resource).map(|(_, json)| json.clone()).collect()
+    }
+
+    fn record(&self, resource: &str, name: &str) -> Option<Bytes> {
+        self.0.lock().get(&(resource.to_owned(), name.to_owned())).cloned()
+    }
+}
+
+struct Cluster {
+    services: Services,
+    records: Arc<Records>,
+}
 
 impl Cluster {
     fn new(ranges: &[&str]) -> Self {
-        Self(Services::new(ranges.iter().map(|range| range.parse().expect("a range")).collect()))
+        let services = Services::new(ranges.iter().map(|range| range.parse().expect("a range")).collect());
+        Self { services, records: Arc::default() }
+    }
+
+    fn cx(&self) -> RequestCx {
+        let reader = Reader::new(self.records.clone());
+        RequestCx::new(Arc::new(UserInfo::loopback()), Verb::Create, Timestamp::UNIX_EPOCH, reader)
+    }
+
+    fn delete(&self, service: &Service) {
+        self.records.apply(&self.services.released(&self.cx(), service));
+    }
+
+    /// Another server over the same store.
+    fn another(&self) -> Self {
+        Self { records: self.records.clone(), ..Self::new(&["10.43.0.0/16"]) }
     }
 
     fn create(&self, spec: Value) -> Result<Service, String> {
         let value = json!({"metadata": {"name": "web", "namespace": "default"}, "spec": spec});
         let mut service: Service = serde_json::from_value(value).expect("a service");
-        let cx = cx();
-        self.0.set_defaults(&mut service);
-        let held = self.0.reserve(&cx, &mut service, None).map_err(|error| error.to_string())?;
-        self.0.prepare_for_create(&cx, &mut service);
-        let errors = self.0.validate(&cx, &service);
+        let cx = self.cx();
+        self.services.set_defaults(&mut service);
+        let held = self.services.reserve(&cx, &mut service, None).map_err(|error| error.to_string())?;
+        self.services.prepare_for_create(&cx, &mut service);
+        let errors = self.services.validate(&cx, &service);
         if !errors.is_empty() {
             return Err(errors.aggregate());
         }
-        held.expect("a reservation").commit();
+        self.records.apply(held.expect("a reservation").companions());
         Ok(service)
     }
 
@@ -38,21 +102,17 @@ impl Cluster {
         let mut value = json!(old);
         apimachinery::patch::merge_patch(&mut value, json!({"spec": patch}));
         let mut service: Service = serde_json::from_value(value).expect("a service");
-        let cx = cx();
-        self.0.set_defaults(&mut service);
-        let held = self.0.reserve(&cx, &mut service, Some(old)).map_err(|error| error.to_string())?;
-        self.0.prepare_for_update(&cx, &mut service, old);
-        let errors = self.0.validate_update(&cx, &service, old);
+        let cx = self.cx();
+        self.services.set_defaults(&mut service);
+        let held = self.services.reserve(&cx, &mut service, Some(old)).map_err(|error| error.to_string())?;
+        self.services.prepare_for_update(&cx, &mut service, old);
+        let errors = self.services.validate_update(&cx, &service, old);
         if !errors.is_empty() {
             return Err(errors.aggregate());
         }
-        held.expect("a reservation").commit();
+        self.records.apply(held.expect("a reservation").companions());
         Ok(service)
     }
-}
-
-fn cx() -> RequestCx {
-    RequestCx::new(Arc::new(UserInfo::loopback()), Verb::Create, Timestamp::UNIX_EPOCH, Reader::new(Arc::new(Nothing)))
 }
 
 fn cluster() -> Cluster {
@@ -116,7 +176,7 @@ fn addresses_are_given_once() {
     assert!(error.contains("failed to allocate a serviceIP: range is full"), "{error}");
 
     let last = services.pop().expect("a service");
-    cluster.0.after_delete(&cx(), &last);
+    cluster.delete(&last);
     assert_eq!(address(&cluster.create(spec()).expect("created")), address(&last));
 }
 
@@ -140,15 +200,60 @@ fn a_refused_service_keeps_nothing() {
 }
 
 #[test]
-fn stored_services_fill_the_sets_again() {
+fn what_is_stored_says_what_is_taken() {
     let before = cluster();
     let stored = before.create(json!({"type": "NodePort", "ports": [{"port": 80}]})).expect("created");
-    let after = cluster();
-    after.0.allocator.fill(std::slice::from_ref(&stored));
+    let after = before.another();
     let again = after.create(json!({"clusterIP": address(&stored), "ports": [{"port": 80}]}));
     assert!(again.expect_err("taken").contains("provided IP is already allocated"));
     let again = after.create(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": node_ports(&stored)[0]}]}));
     assert!(again.expect_err("taken").contains("provided port is already allocated"));
+}
+
+#[test]
+fn writes_under_way_keep_off_each_other() {
+    let cluster = cluster();
+    let wanted = json!({"metadata": {"name": "web", "namespace": "default"}, "spec": {"type": "NodePort", "clusterIP": "10.43.1.1", "ports": [{"port": 80, "nodePort": 30_001}]}});
+    let mut first: Service = serde_json::from_value(wanted.clone()).expect("a service");
+    let mut second = first.clone();
+    let cx = cluster.cx();
+    let held = cluster.services.reserve(&cx, &mut first, None).expect("reserved");
+    let error = cluster.services.reserve(&cx, &mut second, None).err().expect("under way").to_string();
+    assert!(error.contains("provided IP is already allocated"), "{error}");
+    drop(held);
+    cluster.services.reserve(&cx, &mut second, None).expect("free again");
+}
+
+#[test]
+fn records_come_and_go_with_their_service() {
+    let cluster = cluster();
+    let spec = json!({
+        "type": "LoadBalancer", "clusterIP": "10.43.1.1", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30_009,
+        "ports": [{"name": "a", "port": 80, "nodePort": 30_001}, {"name": "b", "port": 81, "nodePort": 30_002}],
+    });
+    let service = cluster.create(spec).expect("created");
+    assert_eq!(cluster.records.names(claims::ADDRESSES), ["10.43.1.1"]);
+    assert_eq!(cluster.records.names(claims::NODE_PORTS), ["30001", "30002", "30009"]);
+    let record = cluster.records.record(claims::NODE_PORTS, "30001").expect("a record");
+    let claim = claims::port_claim(&record).expect("a claim");
+    assert_eq!(claim.holder, ("default".to_owned(), "web".to_owned()));
+    assert_eq!(claim.since, Some(Timestamp::UNIX_EPOCH));
+
+    let patch = json!({"externalTrafficPolicy": "Cluster", "ports": [{"name": "a", "port": 80, "nodePort": 30_001}]});
+    let service = cluster.update(&service, patch).expect("updated");
+    assert_eq!(cluster.records.names(claims::NODE_PORTS), ["30001"]);
+    cluster.delete(&service);
+    assert!(cluster.records.0.lock().is_empty());
+}
+
+#[test]
+fn records_of_others_stay() {
+    let cluster = cluster();
+    let service = cluster.create(json!({"clusterIP": "10.43.1.1", "ports": [{"port": 80}]})).expect("created");
+    let mut other = service.clone();
+    other.metadata.name = Some("other".to_owned());
+    cluster.delete(&other);
+    assert_eq!(cluster.records.names(claims::ADDRESSES), ["10.43.1.1"]);
 }
 
 #[test]
@@ -257,4 +362,29 @@ fn the_table_reads_as_upstreams() {
     ));
     expect![[r#"web|ExternalName|<none>|example.com|<none>|<unknown>|<none>"#]]
         .assert_eq(&row(json!({"type": "ExternalName", "externalName": "example.com"})));
+}
+
+#[test]
+fn what_is_ignored_or_odd_is_warned_about() {
+    let service =
+        |spec: Value| serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).expect("a service");
+    let headless = service(json!({
+        "type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"], "sessionAffinity": "ClientIP",
+        "externalIPs": ["010.1.1.1"], "loadBalancerIP": "1.2.3.4", "trafficDistribution": "PreferClose",
+    }));
+    expect![[r#"
+        spec.loadBalancerIP is ignored for headless services
+        spec.externalIPs is ignored for headless services
+        spec.SessionAffinity is ignored for headless services
+        spec.externalIPs[0]: non-standard IP address "010.1.1.1" is invalid: use "10.1.1.1"
+        spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone""#]]
+    .assert_eq(&super::warnings(&headless).join("\n"));
+    let balanced = service(json!({
+        "type": "LoadBalancer", "clusterIP": "fd00:0::1", "clusterIPs": ["fd00:0::1"],
+        "loadBalancerSourceRanges": ["10.1.0.0/8"],
+    }));
+    expect![[r#"
+        spec.clusterIPs[0]: IPv6 address "fd00:0::1" should be in RFC 5952 canonical format ("fd00::1")
+        spec.loadBalancerSourceRanges[0]: CIDR value "10.1.0.0/8" is ambiguous in this context (should be "10.0.0.0/8" or "10.1.0.0/32"?)"#]]
+    .assert_eq(&super::warnings(&balanced).join("\n"));
 }

@@ -107,7 +107,6 @@ pub(crate) async fn open(
             lifetimes: vec![
                 ("events".into(), event_ttl),
                 (apiserver::masters::RESOURCE.into(), apiserver::masters::LIFETIME),
-                (registry::pipeline::turn::RESOURCE.into(), registry::pipeline::turn::LIFETIME),
             ],
             ..StoreOptions::default()
         };
