@@ -260,6 +260,11 @@ impl ApiError {
         error
     }
 
+    /// 406: the object cannot be shown as was wanted.
+    pub fn not_convertible(message: impl Into<String>) -> Self {
+        Self::new(406, "NotAcceptable", message)
+    }
+
     /// 406: none of the wanted media types can be made.
     pub fn not_acceptable(accepted: &[&str]) -> Self {
         Self::new(406, "NotAcceptable", format!("only the following media types are accepted: {}", accepted.join(", ")))

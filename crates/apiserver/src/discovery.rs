@@ -288,7 +288,7 @@ fn aggregated_or(
     legacy: impl FnOnce() -> Value,
 ) -> Result<Answer, ApiError> {
     let accept = negotiate::accept(&call.parts.headers);
-    let wanted = negotiate::clauses(&accept).iter().find_map(|clause| {
+    let wanted = negotiate::clauses(accept).iter().find_map(|clause| {
         if !matches!(clause.media, "application/json" | "*/*" | "application/*") {
             return None;
         }

@@ -32,8 +32,10 @@ pub(crate) enum Media {
 pub(crate) enum View {
     Object,
     Table,
-    /// `PartialObjectMetadata` and its list.
+    /// `PartialObjectMetadata`, of one object.
     Metadata,
+    /// `PartialObjectMetadataList`, of a list.
+    MetadataList,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,47 +89,65 @@ impl Offer {
 pub(crate) struct Clause<'a> {
     pub(crate) media: &'a str,
     pub(crate) parameters: Vec<(&'a str, &'a str)>,
-    quality: f32,
+    quality: f64,
 }
 
 impl<'a> Clause<'a> {
+    fn parse(clause: &'a str) -> Option<Self> {
+        let mut parts = clause.trim().split(';');
+        let media = parts.next().unwrap_or_default().trim();
+        let media = match media.split_once('/') {
+            None if media == "*" => "*/*",
+            Some((_, sub)) if !sub.is_empty() && !sub.contains('/') => media,
+            _ => return None,
+        };
+        let mut parsed = Self { media, parameters: Vec::new(), quality: 1.0 };
+        for part in parts {
+            let Some((key, value)) = part.split_once('=').filter(|(_, value)| !value.is_empty()) else { continue };
+            if value.contains('=') {
+                continue;
+            }
+            if key.trim() == "q" {
+                parsed.quality = value.parse().unwrap_or(0.0);
+            } else {
+                parsed.parameters.push((key.trim(), value.trim()));
+            }
+        }
+        Some(parsed)
+    }
+
+    fn goes_before(&self, other: &Self) -> bool {
+        let wild = |clause: &Self| (clause.media.starts_with("*/"), clause.media.ends_with("/*"));
+        let ((any, any_sub), (other_any, other_any_sub)) = (wild(self), wild(other));
+        self.quality > other.quality || !any && other_any || !any_sub && other_any_sub
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
-        self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+        // Of two of the same name the last one counts.
+        self.parameters.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| *value)
     }
 }
 
-/// The clauses, best first.
+/// The clauses in the order in which upstream tries them (`goautoneg.ParseAccept`), its oddities included: a clause
+/// without a slash is dropped unless it is `*`, a quality that is no number is 0, and 0 is no refusal.
 pub(crate) fn clauses(accept: &str) -> Vec<Clause<'_>> {
-    let mut clauses: Vec<Clause<'_>> = accept
-        .split(',')
-        .take(MAX_CLAUSES)
-        .filter_map(|clause| {
-            let mut parts = clause.split(';').map(str::trim);
-            let media = parts.next().filter(|media| !media.is_empty())?;
-            let mut quality = 1.0;
-            let mut parameters = Vec::new();
-            for part in parts {
-                let (key, value) = part.split_once('=').unwrap_or((part, ""));
-                if key == "q" {
-                    quality = value.parse().unwrap_or(1.0);
-                } else {
-                    parameters.push((key, value.trim_matches('"')));
-                }
+    let mut clauses: Vec<Clause<'_>> = accept.split(',').take(MAX_CLAUSES).filter_map(Clause::parse).collect();
+    // Not an order: a wildcard comes after what is named also where its quality is better. What comes out depends on
+    // how it is sorted, so it is done as upstream's library does it for as many clauses as clients send.
+    for end in 1..clauses.len() {
+        for at in (1..=end).rev() {
+            if !clauses[at].goes_before(&clauses[at - 1]) {
+                break;
             }
-            Some(Clause { media, parameters, quality })
-        })
-        .collect();
-    // What is named comes before what a wildcard takes.
-    clauses.sort_by(|a, b| {
-        let wild = |clause: &Clause<'_>| (clause.media.starts_with("*/"), clause.media.ends_with("/*"));
-        b.quality.total_cmp(&a.quality).then_with(|| wild(a).cmp(&wild(b)))
-    });
+            clauses.swap(at, at - 1);
+        }
+    }
     clauses
 }
 
-pub(crate) fn accept(headers: &HeaderMap) -> String {
-    let values: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    values.join(",")
+/// The first header: upstream looks at no further one.
+pub(crate) fn accept(headers: &HeaderMap) -> &str {
+    headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn media_of(name: &str, offer: Offer) -> Option<Media> {
@@ -144,10 +164,10 @@ fn media_of(name: &str, offer: Offer) -> Option<Media> {
 /// The representation the client likes best of those there are.
 pub(crate) fn negotiate(headers: &HeaderMap, pretty: bool, offer: Offer) -> Result<Output, ApiError> {
     let accept = accept(headers);
-    if accept.trim().is_empty() {
+    if accept.is_empty() {
         return Ok(Output { pretty, ..Output::JSON });
     }
-    let found = clauses(&accept).into_iter().find_map(|clause| acceptable(&clause, offer));
+    let found = clauses(accept).into_iter().find_map(|clause| acceptable(&clause, offer));
     match found {
         // Frames of a watch have no YAML form.
         Some(output) if offer.stream && output.media == Media::Yaml => Err(offer.not_acceptable()),
@@ -158,10 +178,10 @@ pub(crate) fn negotiate(headers: &HeaderMap, pretty: bool, offer: Offer) -> Resu
 
 fn acceptable(clause: &Clause<'_>, offer: Offer) -> Option<Output> {
     let media = media_of(clause.media, offer)?;
-    if clause.get("stream").is_some_and(|stream| !stream.is_empty() && (stream != "watch" || media == Media::Yaml)) {
+    if clause.get("stream").is_some_and(|stream| stream != "watch" || media == Media::Yaml) {
         return None;
     }
-    if clause.get("sv").is_some_and(|version| !version.is_empty() && version != "v1") {
+    if clause.get("sv").is_some_and(|version| !offer.views || version != "v1") {
         return None;
     }
     let (kind, group, version) = (clause.get("as"), clause.get("g"), clause.get("v"));
@@ -171,7 +191,8 @@ fn acceptable(clause: &Clause<'_>, offer: Offer) -> Option<Output> {
         match kind {
             // A table has no protobuf message.
             Some("Table") if offer.views && known && media != Media::Protobuf => View::Table,
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") if offer.views && known => View::Metadata,
+            Some("PartialObjectMetadata") if offer.views && known => View::Metadata,
+            Some("PartialObjectMetadataList") if offer.views && known => View::MetadataList,
             _ => return None,
         }
     } else if media == Media::Protobuf && !offer.protobuf {
@@ -209,12 +230,14 @@ pub(crate) fn input(headers: &HeaderMap) -> Result<Media, ApiError> {
     if !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity") {
         return Err(ApiError::unsupported_media_type(&ACCEPTED));
     }
-    let name = content_type(headers);
-    match name.as_str() {
-        "" | JSON => Ok(Media::Json),
-        YAML => Ok(Media::Yaml),
-        PROTOBUF => Ok(Media::Protobuf),
-        CBOR => Ok(Media::Cbor),
+    let Some(value) = headers.get(header::CONTENT_TYPE).filter(|value| !value.is_empty()) else {
+        return Ok(Media::Json);
+    };
+    match value.to_str().ok().and_then(media_type).as_deref() {
+        Some(JSON) => Ok(Media::Json),
+        Some(YAML) => Ok(Media::Yaml),
+        Some(PROTOBUF) => Ok(Media::Protobuf),
+        Some(CBOR) => Ok(Media::Cbor),
         _ => Err(ApiError::unsupported_media_type(&ACCEPTED)),
     }
 }
@@ -227,10 +250,58 @@ pub(crate) fn input_of(headers: &HeaderMap, protobuf: bool) -> Result<Media, Api
     }
 }
 
-/// The bare media type of the request's body.
+/// The bare media type of the request's body, whatever its parameters are like.
 pub(crate) fn content_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// The bare media type of a well-formed value, as Go's `mime.ParseMediaType` reads it.
+fn media_type(value: &str) -> Option<String> {
+    let (name, mut rest) = value.split_once(';').unwrap_or((value, ""));
+    let name = name.trim().to_ascii_lowercase();
+    let mut seen = Vec::new();
+    while !rest.trim_start().is_empty() {
+        let (key, after) = rest.trim_start().split_once('=')?;
+        let key = key.trim_end().to_ascii_lowercase();
+        let after = after.trim_start();
+        rest = match after.strip_prefix('"') {
+            Some(quoted) => &quoted[end_of_quoted(quoted)?..],
+            None => {
+                let end = after.find(|c| !is_token(c)).unwrap_or(after.len());
+                after.get(end..).filter(|_| end > 0)?
+            }
+        }
+        .trim_start();
+        let is_sound = !key.is_empty() && key.chars().all(is_token) && !seen.contains(&key);
+        if !is_sound {
+            return None;
+        }
+        seen.push(key);
+        rest = match rest {
+            "" => "",
+            more => more.strip_prefix(';')?,
+        };
+    }
+    Some(name)
+}
+
+/// Behind the quote that ends it.
+fn end_of_quoted(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn is_token(c: char) -> bool {
+    c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(c)
 }
 
 #[cfg(test)]
@@ -257,10 +328,42 @@ mod tests {
         assert_eq!(media("application/vnd.kubernetes.protobuf,application/json"), Media::Protobuf);
         assert_eq!(media("application/json;q=0.1, application/yaml"), Media::Yaml);
         assert_eq!(media("*/*, application/cbor"), Media::Cbor);
+        for (accept, wanted) in [
+            // A wildcard does not come before what is named, however good it is.
+            ("*/*;q=1, application/yaml;q=0.5", Media::Yaml),
+            ("application/*, application/yaml;q=0.5", Media::Yaml),
+            // No number is 0, and 0 is still taken when there is nothing else.
+            ("application/yaml;q=high, application/json;q=0.1", Media::Json),
+            ("application/yaml;q= 1, application/json;q=0.1", Media::Json),
+            ("application/yaml;q=0", Media::Yaml),
+            ("text/html, application/xhtml+xml, */*;q=0.8", Media::Json),
+            ("*", Media::Json),
+            ("application/*", Media::Json),
+            // What is not known of a clause is passed over.
+            ("application/yaml;charset=utf-8;foo=bar;level", Media::Yaml),
+            ("application/json;stream=, application/yaml;q=0.9", Media::Json),
+            ("json, application/yaml;q=0.1", Media::Yaml),
+            ("application/json/x, application/yaml", Media::Yaml),
+        ] {
+            assert_eq!(media(accept), wanted, "{accept}");
+        }
+        for accept in [
+            "text/*",
+            "Application/JSON",
+            "application",
+            "json",
+            ";",
+            "application/json;stream=x",
+            "application/json;as=Table",
+        ] {
+            assert_eq!(of(accept, ALL).unwrap_err().code, 406, "{accept}");
+        }
+        assert_eq!(of("application/json;sv=v1", ALL).unwrap().view, View::Object);
+        assert_eq!(of("application/json;sv=v1", Offer::PLAIN).unwrap_err().code, 406);
         assert_eq!(media("application/json;sv=v2, application/yaml"), Media::Yaml);
         assert_eq!(of("*/*", ALL).unwrap(), Output::JSON);
         let partial = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-        let wanted = Output { media: Media::Protobuf, view: View::Metadata, ..Output::JSON };
+        let wanted = Output { media: Media::Protobuf, view: View::MetadataList, ..Output::JSON };
         assert_eq!(of(partial, ALL).unwrap(), wanted);
         // Metadata has a protobuf form even where the objects have none.
         assert_eq!(of(partial, Offer { protobuf: false, ..ALL }).unwrap(), wanted);
@@ -287,6 +390,31 @@ mod tests {
         assert_eq!(of("application/cbor-seq", ALL).unwrap_err().code, 406);
         let table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1";
         assert_eq!(of(table, ALL).unwrap_err().code, 406);
+    }
+
+    #[test]
+    fn bodies_say_what_they_are() {
+        let input = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+            super::input(&headers).ok()
+        };
+        for (value, media) in [
+            ("", Some(Media::Json)),
+            ("application/json", Some(Media::Json)),
+            ("Application/JSON; charset=utf-8", Some(Media::Json)),
+            ("application/yaml ; a=\"b;c\\\"\" ;", Some(Media::Yaml)),
+            ("application/json; charset", None),
+            ("application/json; =utf-8", None),
+            ("application/json; a=1; a=2", None),
+            ("application/json; a=\"", None),
+            ("application/json; a=1 b=2", None),
+            ("text/plain", None),
+            ("application/vnd.kubernetes.protobuf", Some(Media::Protobuf)),
+            ("application/cbor", Some(Media::Cbor)),
+        ] {
+            assert_eq!(input(value), media, "{value}");
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ struct Document {
 impl OpenApi {
     pub(crate) fn v2(&self, server: &ApiServer, call: &Call) -> Result<Answer, ApiError> {
         let accept = negotiate::accept(&call.parts.headers);
-        let wants_protobuf = negotiate::clauses(&accept).iter().find_map(|clause| match clause.media {
+        let wants_protobuf = negotiate::clauses(accept).iter().find_map(|clause| match clause.media {
             JSON | "*/*" | "application/*" => Some(false),
             media if is_v2_protobuf(media) => Some(true),
             _ => None,

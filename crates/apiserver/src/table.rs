@@ -3,7 +3,7 @@
 use apimachinery::ApiError;
 use bytes::Bytes;
 use jiff::Timestamp;
-use registry::{ColumnHeader, Kind, scan};
+use registry::{CREATED_DESCRIPTION, ColumnHeader, Kind, NAME_DESCRIPTION, scan};
 use serde_json::{Value, json};
 
 /// What a row carries beside its cells.
@@ -56,8 +56,8 @@ impl<'a> Printer<'a> {
     fn definitions(&self) -> Value {
         if self.columns.is_empty() {
             return json!([
-                {"name": "Name", "type": "string", "format": "name", "description": "Name must be unique within a namespace.", "priority": 0},
-                {"name": "Created At", "type": "date", "format": "", "description": "CreationTimestamp is a timestamp representing the server time when this object was created.", "priority": 0},
+                {"name": "Name", "type": "string", "format": "name", "description": NAME_DESCRIPTION, "priority": 0},
+                {"name": "Created At", "type": "date", "format": "", "description": CREATED_DESCRIPTION, "priority": 0},
             ]);
         }
         let definition = |column: &ColumnHeader| {

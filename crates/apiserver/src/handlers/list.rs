@@ -44,8 +44,18 @@ pub(super) async fn list(server: &ApiServer, call: &Call, kind: &Arc<Kind>) -> R
     let options = ListOptions::from_query(&call.query)?;
     let fields = super::with_name(call, options.fields.clone())?;
     let selection = Selection::new(kind, options.labels.clone(), fields)?;
-    let include = Include::parse(call.param("includeObject"))?;
     freshness::for_list(server, &options).await?;
+    let include = match output.view {
+        View::Table => Include::parse(call.param("includeObject"))?,
+        View::Metadata => {
+            let name = kind.info().list_kind_name();
+            return Err(ApiError::not_convertible(format!(
+                "you requested PartialObjectMetadata, but the requested object is a list ({})",
+                read::go_type(&kind.gvk, kind.resource.custom().is_some(), &name)
+            )));
+        }
+        View::Object | View::MetadataList => Include::Metadata,
+    };
     let shape = Shape { kind: Arc::clone(kind), output, include, now: jiff::Timestamp::now() };
     let (registry, namespace) = (server.registry(), &call.info.namespace);
     if kind.converts_outside() || kind.selects_presented(&selection) {
@@ -160,7 +170,9 @@ struct Shape {
 impl Shape {
     fn list_kind(&self) -> (String, String) {
         match self.output.view {
-            View::Metadata => ("PartialObjectMetadataList".to_owned(), self.output.meta_version().to_owned()),
+            View::Metadata | View::MetadataList => {
+                ("PartialObjectMetadataList".to_owned(), self.output.meta_version().to_owned())
+            }
             View::Object | View::Table => (self.kind.info().list_kind_name(), self.kind.info().api_version()),
         }
     }
@@ -182,7 +194,7 @@ impl Shape {
     fn json(&self, item: &Bytes) -> Result<Bytes, ApiError> {
         match self.output.view {
             View::Object => self.kind.present(item),
-            View::Metadata => Ok(metadata_only(item, self.output.meta_version()).into()),
+            View::Metadata | View::MetadataList => Ok(metadata_only(item, self.output.meta_version()).into()),
             View::Table => Ok(self.printer().row(item)?.into()),
         }
     }

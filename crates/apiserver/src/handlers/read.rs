@@ -82,10 +82,28 @@ pub(super) fn object(
             }
         }
         View::Metadata => respond::object(code, metadata_only(bytes, output.meta_version()).into(), output),
+        View::MetadataList => Err(ApiError::not_convertible(format!(
+            "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+            go_type(&kind.gvk, kind.resource.custom().is_some(), &kind.gvk.kind)
+        ))),
         View::Table => {
             let include = Include::parse(call.param("includeObject"))?;
             let printer = Printer::new(kind, include, jiff::Timestamp::now(), output.meta_version());
             respond::object(code, printer.single(bytes, true)?.into(), output)
         }
     }
+}
+
+/// What upstream's server calls the type of an object of a kind, or of its list, in what it says to clients.
+pub(super) fn go_type(gvk: &Gvk, custom: bool, name: &str) -> String {
+    if custom {
+        let list = if name == gvk.kind { "" } else { "List" };
+        return format!("*unstructured.Unstructured{list}");
+    }
+    let package = match gvk.group.split('.').next().unwrap_or_default() {
+        // Events of both groups are one type.
+        "" | "events" => "core",
+        package => package,
+    };
+    format!("*{package}.{name}")
 }

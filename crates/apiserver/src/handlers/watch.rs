@@ -207,10 +207,10 @@ impl Framer {
                     (View::Object, Media::Protobuf) => Some(slots::PROTOBUF),
                     (View::Object, Media::Cbor) => Some(slots::CBOR),
                     (View::Object, Media::Json | Media::Yaml) => Some(slots::JSON),
-                    (View::Metadata, _) if self.output.beta => None,
-                    (View::Metadata, Media::Protobuf) => Some(slots::METADATA_PROTOBUF),
-                    (View::Metadata, Media::Cbor) => Some(slots::METADATA_CBOR),
-                    (View::Metadata, Media::Json | Media::Yaml) => Some(slots::METADATA),
+                    (View::Metadata | View::MetadataList, _) if self.output.beta => None,
+                    (View::Metadata | View::MetadataList, Media::Protobuf) => Some(slots::METADATA_PROTOBUF),
+                    (View::Metadata | View::MetadataList, Media::Cbor) => Some(slots::METADATA_CBOR),
+                    (View::Metadata | View::MetadataList, Media::Json | Media::Yaml) => Some(slots::METADATA),
                     // Ages in it are of now.
                     (View::Table, _) => None,
                 };
@@ -249,7 +249,7 @@ impl Framer {
     /// A frame around the object, or around its metadata.
     fn own(&self, name: &str, bytes: &Bytes) -> Result<Bytes, ApiError> {
         match self.output.view {
-            View::Metadata => self.plain(name, &metadata_only(bytes, self.output.meta_version())),
+            View::Metadata | View::MetadataList => self.plain(name, &metadata_only(bytes, self.output.meta_version())),
             View::Object | View::Table => self.plain(name, &self.kind.present(bytes)?),
         }
     }
@@ -261,7 +261,9 @@ impl Framer {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
         let (kind, api_version) = match self.output.view {
-            View::Metadata => ("PartialObjectMetadata".to_owned(), self.output.meta_version().to_owned()),
+            View::Metadata | View::MetadataList => {
+                ("PartialObjectMetadata".to_owned(), self.output.meta_version().to_owned())
+            }
             View::Object | View::Table => (info.kind.to_string(), info.api_version()),
         };
         let object =

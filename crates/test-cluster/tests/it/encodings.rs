@@ -140,6 +140,100 @@ async fn long_lists_are_the_same_compressed_and_in_every_encoding() {
     assert!(!short.headers.contains_key("content-encoding"), "below 128 KiB nothing is gained");
 }
 
+/// One field with a length, of a protobuf message: what is in it, and what follows.
+fn field(number: u8, message: &[u8]) -> (&[u8], &[u8]) {
+    assert_eq!(message[0], number << 3 | 2);
+    let (mut length, mut at) = (0, 1);
+    loop {
+        length |= usize::from(message[at] & 0x7f) << (7 * (at - 1));
+        at += 1;
+        if message[at - 1] < 0x80 {
+            return (&message[at..at + length], &message[at + length..]);
+        }
+    }
+}
+
+/// Type and object of the first event of a watch.
+async fn first_event(client: &Client, url: &str, accept: &str) -> (String, serde_json::Value) {
+    let answer = client.send("GET", url, &[("accept", accept)], "").await;
+    assert_eq!(answer.status, 200, "{accept}: {}", String::from_utf8_lossy(&answer.body));
+    let content_type = answer.headers["content-type"].to_str().unwrap();
+    let event = match content_type {
+        "application/json" => serde_json::Deserializer::from_slice(&answer.body).into_iter().next().unwrap().unwrap(),
+        "application/cbor-seq" => {
+            schema::cbor::decode_first(&answer.body, &schema::Limits::default()).unwrap().0.into_value()
+        }
+        "application/vnd.kubernetes.protobuf;stream=watch" => {
+            let length = u32::from_be_bytes(answer.body[..4].try_into().unwrap()) as usize;
+            let (kind, rest) = field(1, &answer.body[4..4 + length]);
+            let (object, nothing) = field(2, rest);
+            let (raw, more) = field(1, object);
+            assert!(nothing.is_empty() && more.is_empty());
+            let object = registry::wire::from_protobuf(raw, None).unwrap();
+            let object: serde_json::Value = serde_json::from_slice(&object).unwrap();
+            json!({"type": std::str::from_utf8(kind).unwrap(), "object": object})
+        }
+        other => panic!("{other}"),
+    };
+    (event["type"].as_str().unwrap().to_owned(), event["object"].clone())
+}
+
+#[tokio::test]
+async fn events_have_the_forms_of_objects() {
+    let cluster = TestCluster::start().await.unwrap();
+    let client = Client::admin(&cluster);
+    client.post(MAPS, &json!({"metadata": {"name": "a"}, "data": {"k": "v"}})).await;
+    let watch = format!("{MAPS}?watch=1&resourceVersion=0&timeoutSeconds=1&fieldSelector=metadata.name=a");
+    for media in ["application/json", "application/cbor-seq", "application/vnd.kubernetes.protobuf"] {
+        let (kind, object) = first_event(&client, &watch, media).await;
+        assert_eq!((kind.as_str(), &object["kind"], &object["data"]["k"]), ("ADDED", &json!("ConfigMap"), &json!("v")));
+
+        let metadata = format!("{media};as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+        let (kind, object) = first_event(&client, &watch, &metadata).await;
+        assert_eq!((kind.as_str(), &object["kind"]), ("ADDED", &json!("PartialObjectMetadata")), "{media}");
+        assert_eq!((&object["metadata"]["name"], &object["data"]), (&json!("a"), &json!(null)), "{media}");
+
+        let table = format!("{media};as=Table;g=meta.k8s.io;v=v1");
+        if media.ends_with("protobuf") {
+            let refused = client.send("GET", &watch, &[("accept", table.as_str())], "").await;
+            assert_eq!(refused.status, 406);
+            continue;
+        }
+        let (kind, object) = first_event(&client, &watch, &table).await;
+        assert_eq!((kind.as_str(), &object["kind"]), ("ADDED", &json!("Table")), "{media}");
+        assert_eq!(object["rows"][0]["cells"][0], "a", "{media}");
+    }
+    for accept in ["application/yaml", "text/html", "application/json;as=Table;g=meta.k8s.io;v=v2"] {
+        let refused = client.send("GET", &watch, &[("accept", accept)], "").await;
+        // The answer itself is in what was asked for, where an object could be.
+        let answer = String::from_utf8_lossy(&refused.body);
+        assert!(refused.status == 406 && answer.contains("NotAcceptable"), "{accept}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn only_known_types_of_bodies_are_read() {
+    let cluster = TestCluster::start().await.unwrap();
+    let client = Client::admin(&cluster);
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "m-"}}).to_string();
+    for (content_type, status) in [
+        ("application/json", 201),
+        ("application/json; charset=utf-8", 201),
+        ("APPLICATION/JSON", 201),
+        ("application/yaml", 201),
+        ("text/plain", 415),
+        ("application/*", 415),
+        ("application/json;;", 415),
+        ("application/json;a=b;a=c", 415),
+    ] {
+        let answer = client.send("POST", MAPS, &[("content-type", content_type)], map.clone()).await;
+        assert_eq!(answer.status, status, "{content_type}: {}", String::from_utf8_lossy(&answer.body));
+        if status == 415 {
+            assert_eq!(answer.json()["reason"], "UnsupportedMediaType", "{content_type}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn one_event_has_two_spellings() {
     let cluster = TestCluster::start().await.unwrap();
