@@ -1,10 +1,13 @@
 //! Device classes for the registry. Upstream: `pkg/registry/resource/deviceclass`.
 
-use apimachinery::field::{ErrorList, Path};
+use apimachinery::{
+    field::{ErrorList, Path},
+    names,
+};
 use k8s_openapi::api::resource::v1::DeviceClass;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy};
 
-use crate::check;
+use crate::check::Report;
 use crate::optional::Items;
 use crate::resource::devices::{MAX_CONFIGS, opaque, selectors, slice};
 
@@ -14,8 +17,8 @@ impl Strategy for DeviceClasses {
     type Object = DeviceClass;
 
     const INFO: Info = Info::cluster("resource.k8s.io", "v1", "DeviceClass", "deviceclasses");
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<DeviceClass>] = COLUMNS;
+    const RETURN_DELETED_OBJECT: bool = true;
 
     fn prepare_for_create(&self, _cx: &RequestCx, object: &mut DeviceClass) {
         object.start_generation();
@@ -43,14 +46,12 @@ fn validate(class: &DeviceClass, stored: bool) -> ErrorList {
         opaque(config.opaque.as_ref(), path, stored, errors);
     });
     if let Some(name) = &spec.extended_resource_name {
-        let path = path.child("extendedResourceName");
-        let reserved = name.split_once('/').is_none_or(|(domain, _)| {
-            domain == "kubernetes.io" || domain.ends_with(".kubernetes.io") || name.starts_with("requests.")
-        });
-        if reserved {
-            check::all_invalid(vec!["must be a valid extended resource name".to_owned()], name, &path, &mut errors);
-        } else {
-            check::qualified_name(name, &path, &mut errors);
+        let native = !name.contains('/') || name.contains("kubernetes.io/");
+        // As a quota spells it.
+        let fits = names::is_qualified_name(&format!("requests.{name}")).is_empty();
+        if native || name.starts_with("requests.") || !fits {
+            let message = "must be a valid extended resource name";
+            errors.invalid(&path.child("extendedResourceName"), name, message);
         }
     }
     errors

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::resource::v1::{
-    CapacityRequirements, DeviceClaim, DeviceConstraint, DeviceRequest, DeviceToleration, ResourceClaimSpec,
+    DeviceClaim, DeviceConstraint, DeviceRequest, DeviceToleration, ResourceClaimSpec,
 };
 
 use super::{MAX_CONFIGS, names, opaque, selectors, set, slice, toleration};
@@ -14,7 +14,6 @@ use crate::optional::{Items, Text};
 pub(crate) const MAX_REQUESTS: usize = 32;
 const MAX_CONSTRAINTS: usize = 32;
 const MAX_ALTERNATIVES: usize = 8;
-const MAX_TOLERATIONS: usize = 16;
 const NOT_A_REQUEST: &str =
     "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
 
@@ -53,7 +52,7 @@ impl<'a> Requests<'a> {
     }
 
     pub(crate) fn references(&self, names: &[String], path: &Path, errors: &mut ErrorList) {
-        set(names, MAX_REQUESTS, (String::clone, ""), path, errors, |name, path, errors| {
+        set(names, MAX_REQUESTS, String::clone, path, errors, |name, path, errors| {
             self.reference(name, path, errors);
         });
     }
@@ -63,7 +62,7 @@ pub(crate) fn spec(spec: &ResourceClaimSpec, path: &Path, stored: bool, errors: 
     let Some(claim) = &spec.devices else { return };
     let path = path.child("devices");
     let names = Requests::of(Some(claim));
-    let key = (|request: &DeviceRequest| request.name.clone(), "name");
+    let key = |request: &DeviceRequest| request.name.clone();
     set(claim.requests.items(), MAX_REQUESTS, key, &path.child("requests"), errors, request);
     slice(claim.constraints.items(), MAX_CONSTRAINTS, &path.child("constraints"), errors, |each, path, errors| {
         constraint(each, &names, path, errors);
@@ -81,7 +80,6 @@ struct Wanted<'a> {
     count: i64,
     selectors: &'a [k8s_openapi::api::resource::v1::DeviceSelector],
     tolerations: &'a [DeviceToleration],
-    capacity: Option<&'a CapacityRequirements>,
 }
 
 fn request(request: &DeviceRequest, path: &Path, errors: &mut ErrorList) {
@@ -93,7 +91,7 @@ fn request(request: &DeviceRequest, path: &Path, errors: &mut ErrorList) {
         }
         Some(_) if !alternatives.is_empty() => {
             let message = "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set";
-            errors.invalid(path, "{`exactly`, `firstAvailable`}", message);
+            errors.invalid(path, serde_json::Value::Null, message);
         }
         Some(exact) => {
             let exact = Wanted {
@@ -102,12 +100,11 @@ fn request(request: &DeviceRequest, path: &Path, errors: &mut ErrorList) {
                 count: exact.count.unwrap_or(0),
                 selectors: exact.selectors.items(),
                 tolerations: exact.tolerations.items(),
-                capacity: exact.capacity.as_ref(),
             };
             wanted(&exact, &path.child("exactly"), errors);
         }
         None => {
-            let key = (|sub: &k8s_openapi::api::resource::v1::DeviceSubRequest| sub.name.clone(), "name");
+            let key = |sub: &k8s_openapi::api::resource::v1::DeviceSubRequest| sub.name.clone();
             let path = path.child("firstAvailable");
             set(alternatives, MAX_ALTERNATIVES, key, &path, errors, |sub, path, errors| {
                 check::dns_label(&sub.name, &path.child("name"), errors);
@@ -117,7 +114,6 @@ fn request(request: &DeviceRequest, path: &Path, errors: &mut ErrorList) {
                     count: sub.count.unwrap_or(0),
                     selectors: sub.selectors.items(),
                     tolerations: sub.tolerations.items(),
-                    capacity: sub.capacity.as_ref(),
                 };
                 wanted(&sub, path, errors);
             });
@@ -143,24 +139,129 @@ fn wanted(wanted: &Wanted<'_>, path: &Path, errors: &mut ErrorList) {
         "ExactCount" => {}
         other => errors.not_supported(&path.child("allocationMode"), other, &["All", "ExactCount"]),
     }
-    slice(wanted.tolerations, MAX_TOLERATIONS, &path.child("tolerations"), errors, toleration);
-    let requests = wanted.capacity.and_then(|capacity| capacity.requests.as_ref());
-    for (name, _) in requests.into_iter().flatten() {
-        let path = path.child("capacity").child("requests").key(&names::shortened(name));
-        names::qualified(name, &path, errors);
+    for (index, each) in wanted.tolerations.iter().enumerate() {
+        toleration(each, &path.child("tolerations").index(index), errors);
     }
 }
 
 fn constraint(constraint: &DeviceConstraint, names: &Requests<'_>, path: &Path, errors: &mut ErrorList) {
     names.references(constraint.requests.items(), &path.child("requests"), errors);
     match (&constraint.match_attribute, &constraint.distinct_attribute) {
-        (Some(attribute), None) => names::fully_qualified(attribute, &path.child("matchAttribute"), errors),
+        // Upstream does not look at the other one.
+        (Some(attribute), _) => names::fully_qualified(attribute, &path.child("matchAttribute"), errors),
         (None, Some(attribute)) => names::fully_qualified(attribute, &path.child("distinctAttribute"), errors),
-        (Some(_), Some(_)) => {
+        (None, None) => {
             let message =
-                "exactly one of `matchAttribute` or `distinctAttribute` is required, but multiple fields are set";
-            errors.invalid(path, "{`matchAttribute`, `distinctAttribute`}", message);
+                r#"exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set"#;
+            errors.required(path, message);
         }
-        (None, None) => errors.required(path, "exactly one of `matchAttribute` or `distinctAttribute` is required"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apimachinery::field::{ErrorList, Path};
+    use expect_test::expect;
+    use serde_json::{Value, json};
+
+    fn errors(devices: Value) -> String {
+        let spec = serde_json::from_value(json!({"devices": devices})).expect("a specification");
+        let mut errors = ErrorList::default();
+        super::spec(&spec, &Path::new("spec"), false, &mut errors);
+        errors.iter().map(|error| format!("{error}\n")).collect()
+    }
+
+    fn exactly(more: Value) -> Value {
+        let mut exact = json!({"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1});
+        apimachinery::patch::merge_patch(&mut exact, more);
+        json!({"requests": [{"name": "a", "exactly": exact}]})
+    }
+
+    #[test]
+    fn requests_are_of_one_form() {
+        assert_eq!(errors(exactly(json!({}))), "");
+        let sub = json!({"name": "x", "deviceClassName": "gpu", "allocationMode": "All"});
+        expect![[r#"
+            spec.devices.requests[0].name: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+            spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required
+            spec.devices.requests[1]: Invalid value: null: exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set
+            spec.devices.requests[2].firstAvailable[1]: Duplicate value: "x"
+            spec.devices.requests[3]: Duplicate value: "list"
+        "#]].assert_eq(&errors(json!({"requests": [
+            {"name": "A"},
+            {"name": "both", "exactly": {"deviceClassName": "gpu"}, "firstAvailable": [sub]},
+            {"name": "list", "firstAvailable": [sub, sub]},
+            {"name": "list", "firstAvailable": [sub]},
+        ]})));
+        expect![[r#"
+            spec.devices.requests[0].firstAvailable: Too many: 9: must have at most 8 items
+        "#]]
+        .assert_eq(&errors(json!({"requests": [{"name": "a", "firstAvailable": vec![sub; 9]}]})));
+    }
+
+    #[test]
+    fn what_is_requested() {
+        expect![[r#"
+            spec.devices.requests[0].exactly.deviceClassName: Required value
+            spec.devices.requests[0].exactly.deviceClassName: Invalid value: "A": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+            spec.devices.requests[0].exactly.count: Invalid value: 2: must not be specified when allocationMode is 'All'
+            spec.devices.requests[0].exactly.count: Invalid value: 0: must be greater than zero
+            spec.devices.requests[0].exactly.allocationMode: Unsupported value: "Some": supported values: "All", "ExactCount"
+            spec.devices.requests[0].exactly.selectors[0].cel: Required value
+            spec.devices.requests[0].exactly.tolerations[0].value: Invalid value: "v": must be empty for operator `Exists`
+            spec.devices.requests[0].exactly.tolerations[1].key: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+            spec.devices.requests[0].exactly.tolerations[1].value: Invalid value: "v v": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')
+            spec.devices.requests[0].exactly.tolerations[2].operator: Required value
+            spec.devices.requests[0].exactly.tolerations[3].operator: Unsupported value: "In": supported values: "Equal", "Exists"
+            spec.devices.requests[0].exactly.tolerations[3].effect: Unsupported value: "x": supported values: "NoExecute", "NoSchedule", "None"
+        "#]].assert_eq(&[
+            json!({"deviceClassName": ""}),
+            json!({"deviceClassName": "A"}),
+            json!({"allocationMode": "All", "count": 2}),
+            json!({"count": 0}),
+            json!({"allocationMode": "Some"}),
+            json!({"selectors": [{}]}),
+            json!({"tolerations": [
+                {"operator": "Exists", "value": "v"}, {"operator": "Equal", "key": "a b", "value": "v v"}, {}, {"operator": "In", "effect": "x"},
+            ]}),
+        ].map(|more| errors(exactly(more))).concat());
+    }
+
+    #[test]
+    fn constraints_and_configuration_name_requests() {
+        let with = |more: Value| {
+            let mut claim = json!({"requests": [{"name": "a", "firstAvailable": [{"name": "x", "deviceClassName": "gpu", "allocationMode": "All"}]}]});
+            apimachinery::patch::merge_patch(&mut claim, more);
+            errors(claim)
+        };
+        assert_eq!(
+            with(json!({"constraints": [{"requests": ["a", "a/x"], "matchAttribute": "d.example.com/numa"}]})),
+            ""
+        );
+        assert_eq!(with(json!({"constraints": [{"distinctAttribute": "d.example.com/numa"}]})), "");
+        expect![[r#"
+            spec.devices.constraints[0].requests[0]: Invalid value: "b": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'
+            spec.devices.constraints[0].requests[1]: Invalid value: "a/y": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'
+            spec.devices.constraints[0].requests[2]: Invalid value: "a/x/z": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'
+            spec.devices.constraints[0].requests[4]: Duplicate value: "a"
+            spec.devices.constraints[0].matchAttribute: Invalid value: "numa": a fully qualified name must be a domain and a name separated by a slash
+            spec.devices.constraints[1]: Required value: exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set
+            spec.devices.constraints[2].distinctAttribute: Invalid value: "": the domain must not be empty
+            spec.devices.constraints[2].distinctAttribute: Invalid value: "": the name must not be empty
+        "#]].assert_eq(&with(json!({"constraints": [
+            {"requests": ["b", "a/y", "a/x/z", "a", "a"], "matchAttribute": "numa"}, {}, {"distinctAttribute": "/"},
+        ]})));
+        expect![[r#"
+            spec.devices.config[0].opaque: Required value
+            spec.devices.config[1].requests[0]: Invalid value: "c": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'
+            spec.devices.config[1].opaque.driver: Required value
+            spec.devices.config[1].opaque.driver: Invalid value: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+            spec.devices.config[1].opaque.parameters: Required value
+            spec.devices.config[2].opaque.parameters: Invalid value: "<value omitted>": must be a valid JSON object
+            spec.devices.config[3].opaque.parameters: Too long: may not be more than 10240 bytes
+        "#]].assert_eq(&with(json!({"config": [
+            {}, {"requests": ["c"], "opaque": {"driver": "", "parameters": null}}, {"opaque": {"driver": "d", "parameters": [1]}},
+            {"opaque": {"driver": "d", "parameters": {"a": "x".repeat(10 * 1024)}}},
+        ]})));
     }
 }

@@ -7,15 +7,13 @@ pub(super) mod names;
 use std::collections::BTreeSet;
 
 use apimachinery::field::{Error, ErrorList, Path};
-use k8s_openapi::api::core::v1::NodeSelector;
 use k8s_openapi::api::resource::v1::{DeviceSelector, DeviceTaint, DeviceToleration, OpaqueDeviceConfiguration};
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use serde::Serialize;
 
 use crate::check::{self, Report};
-use crate::core::pod::validation::node_selector as check_node_selector;
 use crate::core::volume::csi_driver_name;
-use crate::optional::{Items, Text};
+use crate::optional::Text;
 
 pub(super) const MAX_SELECTORS: usize = 32;
 pub(super) const MAX_CONFIGS: usize = 32;
@@ -23,7 +21,7 @@ const MAX_EXPRESSION: usize = 10 * 1024;
 const MAX_PARAMETERS: usize = 10 * 1024;
 const TAINT_EFFECTS: &[&str] = &["NoExecute", "NoSchedule", "None"];
 
-/// Each item, then the number of them (`validateSlice`).
+/// Each item, if they are not too many (`validateSlice`).
 pub(super) fn slice<T>(
     items: &[T],
     max: usize,
@@ -31,30 +29,33 @@ pub(super) fn slice<T>(
     errors: &mut ErrorList,
     mut item: impl FnMut(&T, &Path, &mut ErrorList),
 ) {
+    if items.len() > max {
+        errors.too_many(path, items.len(), max);
+        return;
+    }
     for (index, each) in items.iter().enumerate() {
         item(each, &path.index(index), errors);
     }
-    if items.len() > max {
-        errors.too_many(path, items.len(), max);
-    }
 }
 
-/// As [`slice`], and no key twice (`validateSet`). `field` is where the key stands in the item; empty: it is the item.
+/// As [`slice`], and no key twice (`validateSet`).
 pub(super) fn set<T, K: Ord + Serialize>(
     items: &[T],
     max: usize,
-    (key, field): (impl Fn(&T) -> K, &str),
+    key: impl Fn(&T) -> K,
     path: &Path,
     errors: &mut ErrorList,
     item: impl FnMut(&T, &Path, &mut ErrorList),
 ) {
     slice(items, max, path, errors, item);
+    if items.len() > max {
+        return;
+    }
     let mut seen = BTreeSet::new();
     for (index, each) in items.iter().enumerate() {
         let key = key(each);
         if seen.contains(&key) {
-            let path = path.index(index);
-            errors.duplicate(&if field.is_empty() { path } else { path.child(field) }, key);
+            errors.duplicate(&path.index(index), key);
         } else {
             seen.insert(key);
         }
@@ -93,7 +94,7 @@ pub(super) fn raw(value: &RawExtension, path: &Path, stored: bool, max: usize, e
     } else if !stored && size > max {
         errors.too_long(path, max);
     } else if !value.0.is_object() {
-        errors.push(Error::invalid(path, "<value omitted>", "parameters must be a valid JSON object"));
+        errors.push(Error::invalid(path, "<value omitted>", "must be a valid JSON object"));
     }
 }
 
@@ -128,39 +129,42 @@ pub(super) fn taint(taint: &DeviceTaint, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-/// One term only, so that selectors of several slices can be merged.
-pub(super) fn single_term(selector: &NodeSelector, path: &Path, errors: &mut ErrorList) {
-    check_node_selector(selector, path, errors);
-    if selector.node_selector_terms.len() != 1 {
-        let message = "must have exactly one node selector term";
-        errors.invalid(&path.child("nodeSelectorTerms"), &selector.node_selector_terms, message);
-    }
-}
-
-/// Names of a device's binding conditions: label keys, each once.
-pub(super) fn binding_conditions(conditions: Option<&Vec<String>>, path: &Path, errors: &mut ErrorList) {
+/// The conditions that a device waits for before a pod is bound, and those that say it never will
+/// (`validateDeviceBindingParameters`).
+pub(super) fn binding_conditions(
+    bindings: Option<&Vec<String>>,
+    failures: Option<&Vec<String>>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     const MAX: usize = 4;
-    let items = conditions.map_or(&[][..], Vec::as_slice);
-    set(items, MAX, (String::clone, ""), path, errors, |name, path, errors| {
-        check::qualified_name(name, path, errors);
-    });
-}
-
-pub(super) fn unset_both(bindings: usize, failures: usize, path: &Path, errors: &mut ErrorList) {
-    if bindings == 0 && failures > 0 {
-        errors.required(
-            &path.child("bindingConditions"),
-            "bindingConditions are required to use bindingFailureConditions",
-        );
+    let (bindings_path, failures_path) = (path.child("bindingConditions"), path.child("bindingFailureConditions"));
+    let (bindings, failures) = (bindings.map_or(&[][..], Vec::as_slice), failures.map_or(&[][..], Vec::as_slice));
+    for (names, path) in [(bindings, &bindings_path), (failures, &failures_path)] {
+        slice(names, MAX, path, errors, |name, path, errors| check::label_name(name, path, errors));
     }
-    if failures == 0 && bindings > 0 {
-        errors.required(
-            &path.child("bindingFailureConditions"),
-            "bindingFailureConditions are required to use bindingConditions",
-        );
+    let mut seen = BTreeSet::new();
+    for (index, name) in bindings.iter().enumerate() {
+        if !seen.insert(name) {
+            errors.duplicate(&bindings_path.index(index), name);
+        }
     }
-}
-
-pub(super) fn len(items: &Option<Vec<String>>) -> usize {
-    items.items().len()
+    let mut seen = BTreeSet::new();
+    for (index, name) in failures.iter().enumerate() {
+        if !seen.insert(name) {
+            errors.duplicate(&failures_path.index(index), name);
+        }
+        if bindings.contains(name) {
+            let message = "bindingFailureConditions must not overlap with bindingConditions";
+            errors.invalid(&failures_path.index(index), name, message);
+        }
+    }
+    if bindings.is_empty() && !failures.is_empty() {
+        let message = "bindingConditions are required to use bindingFailureConditions";
+        errors.invalid(&bindings_path, serde_json::Value::Null, message);
+    }
+    if failures.is_empty() && !bindings.is_empty() {
+        let message = "bindingFailureConditions are required to use bindingConditions";
+        errors.invalid(&failures_path, serde_json::Value::Null, message);
+    }
 }

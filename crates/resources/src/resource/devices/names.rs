@@ -1,6 +1,6 @@
 //! Names of pools, attributes and counters. Upstream: `validatePoolName`, `validateQualifiedName`.
 
-use apimachinery::field::{Error, ErrorList, Path};
+use apimachinery::field::{ErrorList, Path};
 
 use crate::check::{self, Report};
 use crate::core::volume::csi_driver_name;
@@ -27,30 +27,30 @@ pub(crate) fn pool(name: &str, path: &Path, errors: &mut ErrorList) {
 /// `id` or `domain/id`.
 pub(crate) fn qualified(name: &str, path: &Path, errors: &mut ErrorList) {
     let mut parts = name.split('/');
-    match (name, parts.next(), parts.next(), parts.next()) {
-        ("", ..) => errors.required(path, "name required"),
-        (_, Some(id), None, _) => identifier(id, path, errors),
-        (_, Some(domain), Some(id), None) => {
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(id), None, _) => identifier(id, path, errors),
+        (Some(domain), Some(id), None) => {
             if domain.is_empty() {
-                errors.required(path, "the domain must not be empty");
+                errors.invalid(path, "", "the domain must not be empty");
             } else {
                 csi_driver_name(domain, path, errors);
             }
             if id.is_empty() {
-                errors.required(path, "the name must not be empty");
+                errors.invalid(path, "", "the name must not be empty");
             } else {
                 identifier(id, path, errors);
             }
         }
-        _ => errors.push(Error::invalid(path, name, "a qualified name must have the form domain/name or name")),
+        // Upstream takes names with more slashes, for the sake of those that are stored.
+        _ => {}
     }
 }
 
 /// With a domain.
 pub(crate) fn fully_qualified(name: &str, path: &Path, errors: &mut ErrorList) {
     qualified(name, path, errors);
-    if !name.is_empty() && !name.contains('/') {
-        errors.invalid(path, name, "must include a domain");
+    if !name.contains('/') {
+        errors.invalid(path, name, "a fully qualified name must be a domain and a name separated by a slash");
     }
 }
 
@@ -60,17 +60,19 @@ fn identifier(id: &str, path: &Path, errors: &mut ErrorList) {
     }
     let starts = id.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !starts || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        errors.push(Error::type_invalid(path, id, C_IDENTIFIER));
+        errors.invalid(path, id, C_IDENTIFIER);
     }
 }
 
+/// The longest key of a map of attributes or capacities that is shown whole.
+pub(crate) const SHOWN_NAME: usize = MAX_DOMAIN + 1 + MAX_ID;
+
 /// The key of a map in an error's path, its middle left out when it is too long (`truncateIfTooLong`).
-pub(crate) fn shortened(key: &str) -> String {
-    const MAX: usize = MAX_DOMAIN + 1 + MAX_ID;
-    if key.len() <= MAX {
+pub(crate) fn shortened(key: &str, max: usize) -> String {
+    if key.len() <= max {
         return key.to_owned();
     }
-    let remaining = MAX - "...".len();
+    let remaining = max - "...".len();
     let head = key.get(..remaining.div_ceil(2)).unwrap_or_default();
     let tail = key.get(key.len() - remaining / 2..).unwrap_or_default();
     format!("{head}...{tail}")

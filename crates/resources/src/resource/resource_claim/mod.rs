@@ -1,7 +1,8 @@
 //! Resource claims for the registry. Upstream: `pkg/registry/resource/resourceclaim`.
 
-use apimachinery::field::{ErrorList, Path};
-use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimSpec};
+use apimachinery::field::{Error, ErrorList, Path};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::resource::v1::{DeviceRequest, ResourceClaim, ResourceClaimSpec};
 use registry::{Column, Filter, Info, RequestCx, Strategy, Subresource, keep_metadata, reset_metadata};
 use serde_json::json;
 
@@ -17,8 +18,8 @@ impl Strategy for ResourceClaims {
     type Object = ResourceClaim;
 
     const INFO: Info = Info::namespaced("resource.k8s.io", "v1", "ResourceClaim", "resourceclaims");
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<ResourceClaim>] = COLUMNS;
+    const RETURN_DELETED_OBJECT: bool = true;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 
     fn reset_fields(&self, subresource: &str) -> Option<Filter> {
@@ -40,32 +41,28 @@ impl Strategy for ResourceClaims {
     fn validate(&self, cx: &RequestCx, object: &ResourceClaim) -> ErrorList {
         let mut errors = ErrorList::default();
         let path = Path::new("spec");
+        admin_access(cx, &object.spec, &mut errors);
         devices::claim::spec(&object.spec, &path, false, &mut errors);
-        admin_access(cx, &object.spec, &path, &mut errors);
         errors
     }
 
     fn validate_update(&self, _cx: &RequestCx, new: &ResourceClaim, old: &ResourceClaim) -> ErrorList {
         let mut errors = ErrorList::default();
-        let path = Path::new("spec");
-        check::unchanged(&new.spec, &old.spec, &path, &mut errors);
-        devices::claim::spec(&new.spec, &path, true, &mut errors);
+        check::unchanged(&new.spec, &old.spec, &Path::new("spec"), &mut errors);
         errors
     }
 
     fn prepare_for_status_update(&self, _cx: &RequestCx, new: &mut ResourceClaim, old: &ResourceClaim) {
         new.spec.clone_from(&old.spec);
         keep_metadata(new, old);
-        // Devices are reported only of an allocation.
-        if let Some(status) = &mut new.status
-            && status.allocation.is_none()
-        {
-            status.devices = None;
-        }
+        devices::allocation::drop_deallocated(new, old);
     }
 
-    fn validate_status_update(&self, _cx: &RequestCx, new: &ResourceClaim, old: &ResourceClaim) -> ErrorList {
-        devices::allocation::validate(new, old)
+    fn validate_status_update(&self, cx: &RequestCx, new: &ResourceClaim, old: &ResourceClaim) -> ErrorList {
+        let mut errors = ErrorList::default();
+        admin_access_given(cx, new, old, &mut errors);
+        errors.append(devices::allocation::validate(new, old));
+        errors
     }
 }
 
@@ -87,25 +84,42 @@ fn state(claim: &ResourceClaim) -> String {
     states.join(",")
 }
 
-/// Access beside the owner of a device is only for namespaces that are marked for it.
-pub(super) fn admin_access(cx: &RequestCx, spec: &ResourceClaimSpec, path: &Path, errors: &mut ErrorList) {
-    const LABEL: &str = "resource.kubernetes.io/admin-access";
+/// Access beside the owner of a device is only for namespaces that are marked for it (`AuthorizedForAdmin`).
+pub(super) fn admin_access(cx: &RequestCx, spec: &ResourceClaimSpec, errors: &mut ErrorList) {
     let requests = spec.devices.as_ref().map_or(&[][..], |devices| devices.requests.items());
-    let asks = |request: &k8s_openapi::api::resource::v1::DeviceRequest| {
-        request.exactly.as_ref().is_some_and(|exact| exact.admin_access.is_set())
+    let asks = |request: &DeviceRequest| request.exactly.as_ref().is_some_and(|exact| exact.admin_access.is_set());
+    if let Some(index) = requests.iter().position(asks) {
+        let path = Path::new("spec").child("devices").child("requests").index(index);
+        marked_for_administrators(cx, &path.child("adminAccess"), errors);
+    }
+}
+
+/// The same for what is allocated, when it is (`AuthorizedForAdminStatus`).
+fn admin_access_given(cx: &RequestCx, new: &ResourceClaim, old: &ResourceClaim, errors: &mut ErrorList) {
+    let given = |claim: &ResourceClaim| {
+        let allocation = claim.status.as_ref().and_then(|status| status.allocation.as_ref());
+        let devices = allocation.and_then(|allocation| allocation.devices.as_ref());
+        let results = devices.map_or(&[][..], |devices| devices.results.items());
+        results.iter().position(|result| result.admin_access.is_set())
     };
-    if !requests.iter().any(asks) {
-        return;
+    if let (None, Some(index)) = (given(old), given(new)) {
+        let path = Path::new("status").child("allocation").child("devices").child("results").index(index);
+        marked_for_administrators(cx, &path.child("adminAccess"), errors);
     }
-    let namespace = cx.reader.get::<k8s_openapi::api::core::v1::Namespace>("", "namespaces", "", &cx.namespace);
-    let labels = namespace.and_then(|namespace| namespace.metadata.labels).unwrap_or_default();
-    if labels.get(LABEL).is_some_and(|value| value == "true") {
+}
+
+fn marked_for_administrators(cx: &RequestCx, path: &Path, errors: &mut ErrorList) {
+    const LABEL: &str = "resource.kubernetes.io/admin-access";
+    let namespace = cx.reader.get::<Namespace>("", "namespaces", "", &cx.namespace);
+    let Some(namespace) = namespace else {
+        let why = format!("namespaces {:?} not found", cx.namespace);
+        errors.push(Error::internal(path, format!("could not retrieve namespace to verify admin access: {why}")));
         return;
-    }
-    let path = path.child("devices").child("requests");
-    for (index, _) in requests.iter().enumerate().filter(|(_, request)| asks(request)) {
+    };
+    let labels = namespace.metadata.labels.unwrap_or_default();
+    if labels.get(LABEL).is_none_or(|value| value != "true") {
         let message = format!("admin access to devices requires the `{LABEL}: true` label on the containing namespace");
-        errors.forbidden(&path.index(index).child("adminAccess"), message);
+        errors.forbidden(path, message);
     }
 }
 
@@ -117,8 +131,8 @@ pub(super) fn default_spec(spec: &mut ResourceClaimSpec) {
         let alternatives = alternatives.map(|alternative| (&mut alternative.allocation_mode, &mut alternative.count));
         for (mode, count) in exactly.chain(alternatives) {
             default_text(mode, "ExactCount");
-            if mode.as_deref() == Some("ExactCount") {
-                count.get_or_insert(1);
+            if mode.as_deref() == Some("ExactCount") && count.unwrap_or(0) == 0 {
+                *count = Some(1);
             }
         }
         let exactly = request.exactly.iter_mut().filter_map(|exact| exact.tolerations.as_mut());

@@ -14,34 +14,34 @@ impl Strategy for ResourceClaimTemplates {
     type Object = ResourceClaimTemplate;
 
     const INFO: Info = Info::namespaced("resource.k8s.io", "v1", "ResourceClaimTemplate", "resourceclaimtemplates");
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<ResourceClaimTemplate>] = COLUMNS;
+    const RETURN_DELETED_OBJECT: bool = true;
 
     fn set_defaults(&self, object: &mut ResourceClaimTemplate) {
         resource_claim::default_spec(&mut object.spec.spec);
     }
 
     fn validate(&self, cx: &RequestCx, object: &ResourceClaimTemplate) -> ErrorList {
-        let mut errors = validate(object, false);
-        resource_claim::admin_access(cx, &object.spec.spec, &Path::new("spec").child("spec"), &mut errors);
+        let mut errors = ErrorList::default();
+        resource_claim::admin_access(cx, &object.spec.spec, &mut errors);
+        errors.append(validate(object));
         errors
     }
 
     fn validate_update(&self, _cx: &RequestCx, new: &ResourceClaimTemplate, old: &ResourceClaimTemplate) -> ErrorList {
         let mut errors = ErrorList::default();
         check::unchanged(&new.spec, &old.spec, &Path::new("spec"), &mut errors);
-        errors.append(validate(new, true));
         errors
     }
 }
 
-fn validate(template: &ResourceClaimTemplate, stored: bool) -> ErrorList {
+fn validate(template: &ResourceClaimTemplate) -> ErrorList {
     let mut errors = ErrorList::default();
     let path = Path::new("spec");
     if let Some(meta) = &template.spec.metadata {
         template_meta(meta, &path.child("metadata"), &mut errors);
     }
-    devices::claim::spec(&template.spec.spec, &path.child("spec"), stored, &mut errors);
+    devices::claim::spec(&template.spec.spec, &path.child("spec"), false, &mut errors);
     errors
 }
 
