@@ -3,10 +3,10 @@
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::names;
 use k8s_openapi::api::admissionregistration::v1::{MatchCondition, MatchResources, ParamKind, ParamRef, Variable};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::{expressions, rules};
 use crate::check::{self, Report};
-use crate::meta::print;
 use crate::optional::{Items, Text, default_text};
 
 pub(super) fn default_match(resources: &mut MatchResources) {
@@ -33,9 +33,26 @@ pub(super) fn param_ref(reference: Option<&ParamRef>) -> String {
     match (name, &reference.selector) {
         // Whether parameters have a namespace is not known here.
         (name, _) if !name.is_empty() => format!("{}/{name}", if namespace.is_empty() { "*" } else { namespace }),
-        (_, Some(selector)) => print::selector(Some(selector)),
+        (_, Some(selector)) => spelled_out(selector),
         _ => "<unset>".to_owned(),
     }
+}
+
+/// A selector with the names of its fields, as upstream's `String` of it.
+fn spelled_out(selector: &LabelSelector) -> String {
+    let labels = selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}: {value},"));
+    let expressions = selector.match_expressions.items().iter().map(|requirement| {
+        let values = requirement.values.items().join(" ");
+        format!(
+            "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{values}],}},",
+            requirement.key, requirement.operator
+        )
+    });
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{}}},MatchExpressions:[]LabelSelectorRequirement{{{}}},}}",
+        labels.collect::<String>(),
+        expressions.collect::<String>()
+    )
 }
 
 const FAILURE_POLICIES: &[&str] = &["Fail", "Ignore"];

@@ -6,6 +6,7 @@ mod aggregation;
 mod apply;
 mod authorization;
 mod bad_input;
+mod claims;
 mod closed;
 mod custom;
 mod derived;

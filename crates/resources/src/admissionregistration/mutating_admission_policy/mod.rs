@@ -20,6 +20,7 @@ impl Strategy for MutatingAdmissionPolicies {
         Info::cluster("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicy", "mutatingadmissionpolicies")
             .categories(&["api-extensions"]);
     const COLUMNS: &'static [Column<MutatingAdmissionPolicy>] = COLUMNS;
+    const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
 
     fn set_defaults(&self, object: &mut MutatingAdmissionPolicy) {
         let spec = object.spec.get_or_insert_default();

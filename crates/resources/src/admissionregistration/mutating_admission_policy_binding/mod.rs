@@ -22,6 +22,7 @@ impl Strategy for MutatingAdmissionPolicyBindings {
     )
     .categories(&["api-extensions"]);
     const COLUMNS: &'static [Column<MutatingAdmissionPolicyBinding>] = COLUMNS;
+    const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
 
     fn set_defaults(&self, object: &mut MutatingAdmissionPolicyBinding) {
         let spec = object.spec.get_or_insert_default();

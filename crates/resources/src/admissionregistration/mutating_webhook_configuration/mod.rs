@@ -22,6 +22,7 @@ impl Strategy for MutatingWebhookConfigurations {
     )
     .categories(&["api-extensions"]);
     const COLUMNS: &'static [Column<MutatingWebhookConfiguration>] = COLUMNS;
+    const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
 
     fn set_defaults(&self, object: &mut MutatingWebhookConfiguration) {
         for webhook in object.webhooks.items_mut() {

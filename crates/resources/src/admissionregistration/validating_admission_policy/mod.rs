@@ -23,6 +23,7 @@ impl Strategy for ValidatingAdmissionPolicies {
         Info::cluster("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
             .categories(&["api-extensions"]);
     const COLUMNS: &'static [Column<ValidatingAdmissionPolicy>] = COLUMNS;
+    const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 
     fn reset_fields(&self, subresource: &str) -> Option<Filter> {

@@ -24,6 +24,7 @@ impl Strategy for ValidatingAdmissionPolicyBindings {
     )
     .categories(&["api-extensions"]);
     const COLUMNS: &'static [Column<ValidatingAdmissionPolicyBinding>] = COLUMNS;
+    const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
 
     fn set_defaults(&self, object: &mut ValidatingAdmissionPolicyBinding) {
         object.spec.match_resources.iter_mut().for_each(super::policies::default_match);

@@ -22,6 +22,7 @@ impl Strategy for ValidatingWebhookConfigurations {
     )
     .categories(&["api-extensions"]);
     const COLUMNS: &'static [Column<ValidatingWebhookConfiguration>] = COLUMNS;
+    const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
 
     fn set_defaults(&self, object: &mut ValidatingWebhookConfiguration) {
         for webhook in object.webhooks.items_mut() {

@@ -40,6 +40,7 @@ fn controller(revision: &ControllerRevision) -> String {
 static COLUMNS: &[Column<ControllerRevision>] = &[
     Column::NAME,
     C::string("Controller", |o, _| json!(controller(o))).describe("Controller of the object"),
-    C::string("Revision", |o, _| json!(o.revision)),
+    C::string("Revision", |o, _| json!(o.revision))
+        .describe("revision indicates the revision of the state represented by Data."),
     Column::AGE,
 ];

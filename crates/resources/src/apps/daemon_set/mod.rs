@@ -83,18 +83,18 @@ fn set_template_generation(set: &mut DaemonSet, generation: i64) {
 
 static COLUMNS: &[Column<DaemonSet>] = &[
     Column::NAME,
-    C::integer("Desired", |o, _| json!(o.status.as_ref().map_or(0, |status| status.desired_number_scheduled))),
-    C::integer("Current", |o, _| json!(o.status.as_ref().map_or(0, |status| status.current_number_scheduled))),
-    C::integer("Ready", |o, _| json!(o.status.as_ref().map_or(0, |status| status.number_ready))),
+    C::integer("Desired", |o, _| json!(o.status.as_ref().map_or(0, |status| status.desired_number_scheduled))).describe("The total number of nodes that should be running the daemon pod (including nodes correctly running the daemon pod). More info: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/"),
+    C::integer("Current", |o, _| json!(o.status.as_ref().map_or(0, |status| status.current_number_scheduled))).describe("The number of nodes that are running at least 1 daemon pod and are supposed to run the daemon pod. More info: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/"),
+    C::integer("Ready", |o, _| json!(o.status.as_ref().map_or(0, |status| status.number_ready))).describe("The number of nodes that should be running the daemon pod and have one or more of the daemon pod running and ready."),
     C::integer("Up-to-date", |o, _| {
         json!(o.status.as_ref().and_then(|status| status.updated_number_scheduled).unwrap_or(0))
-    }),
-    C::integer("Available", |o, _| json!(o.status.as_ref().and_then(|status| status.number_available).unwrap_or(0))),
+    }).describe("The total number of nodes that are running updated daemon pod"),
+    C::integer("Available", |o, _| json!(o.status.as_ref().and_then(|status| status.number_available).unwrap_or(0))).describe("The number of nodes that should be running the daemon pod and have one or more of the daemon pod running and available (ready for at least spec.minReadySeconds)"),
     C::string("Node Selector", |o, _| {
         json!(print::labels(
             o.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).and_then(|spec| spec.node_selector.as_ref())
         ))
-    }),
+    }).describe("NodeSelector is a selector which must be true for the pod to fit on a node. Selector which must match a node's labels for the pod to be scheduled on that node. More info: https://kubernetes.io/docs/concepts/configuration/assign-pod-node/"),
     Column::AGE,
     C::string("Containers", |o, _| print::container_names(o.spec.as_ref().map(|spec| &spec.template)))
         .wide()
@@ -102,5 +102,5 @@ static COLUMNS: &[Column<DaemonSet>] = &[
     C::string("Images", |o, _| print::container_images(o.spec.as_ref().map(|spec| &spec.template)))
         .wide()
         .describe("Images referenced by each container in the template."),
-    C::string("Selector", |o, _| json!(print::selector(o.spec.as_ref().map(|spec| &spec.selector)))).wide(),
+    C::string("Selector", |o, _| json!(print::selector(o.spec.as_ref().map(|spec| &spec.selector)))).wide().describe("A label query over pods that are managed by the daemon set. Must match in order to be controlled. If empty, defaulted to labels on Pod template. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors"),
 ];

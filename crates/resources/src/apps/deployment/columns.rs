@@ -20,10 +20,8 @@ pub(super) static COLUMNS: &[Column<Deployment>] = &[
     })
     .describe("Number of the pod with ready state"),
     C::string("Up-to-date", |deployment, _| status(deployment, |status| status.updated_replicas))
-        .describe("Total number of non-terminated pods targeted by this deployment that have the desired template spec."),
-    C::string("Available", |deployment, _| status(deployment, |status| status.available_replicas)).describe(
-        "Total number of available pods (ready for at least minReadySeconds) targeted by this deployment.",
-    ),
+        .describe("Total number of non-terminating pods targeted by this deployment that have the desired template spec."),
+    C::string("Available", |deployment, _| status(deployment, |status| status.available_replicas)).describe("Total number of available non-terminating pods (ready for at least minReadySeconds) targeted by this deployment."),
     Column::AGE,
     C::string("Containers", |deployment, _| {
         print::container_names(deployment.spec.as_ref().map(|spec| &spec.template))

@@ -46,7 +46,12 @@ impl Strategy for Deployments {
             return Vec::new();
         }
         let template = new.spec.as_ref().map(|spec| &spec.template);
-        warnings::template(template, &Path::new("spec").child("template"))
+        let mut all = Vec::new();
+        if old.is_none() {
+            all.extend(warnings::controller_name(&new.metadata));
+        }
+        all.extend(warnings::template(template, &Path::new("spec").child("template")));
+        all
     }
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut Deployment, old: &Deployment) {

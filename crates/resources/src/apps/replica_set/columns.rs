@@ -29,5 +29,5 @@ pub(super) static COLUMNS: &[Column<ReplicaSet>] = &[
     .describe("Images referenced by each container in the template."),
     C::string("Selector", |set, _| json!(print::selector(set.spec.as_ref().map(|spec| &spec.selector))))
         .wide()
-        .describe("Selector is a label query over pods that should match the replica count. Label keys and values that must match in order to be controlled by this replica set. It must match the pod template's labels. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors"),
+        .describe("Selector is a label query over pods that should match the replica count. If the selector is empty, it is defaulted to the labels present on the pod template. Label keys and values that must match in order to be controlled by this replica set. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors"),
 ];

@@ -40,7 +40,12 @@ impl Strategy for ReplicaSets {
             return Vec::new();
         }
         let template = new.spec.as_ref().and_then(|spec| spec.template.as_ref());
-        warnings::template(template, &Path::new("spec").child("template"))
+        let mut all = Vec::new();
+        if old.is_none() {
+            all.extend(warnings::controller_name(&new.metadata));
+        }
+        all.extend(warnings::template(template, &Path::new("spec").child("template")));
+        all
     }
 
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut ReplicaSet, old: &ReplicaSet) {

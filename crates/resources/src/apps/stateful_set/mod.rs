@@ -12,8 +12,10 @@ use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
 use registry::{Column, Info, NameRule, ObjectExt, RequestCx, Strategy, Subresource};
 use serde_json::json;
 
+use crate::core::persistent_volume_claim;
 use crate::core::pod::warnings;
 use crate::meta::print;
+use crate::optional::Items;
 
 type C = Column<StatefulSet>;
 
@@ -41,8 +43,18 @@ impl Strategy for StatefulSets {
         if old.is_some_and(|old| old.metadata.generation == new.metadata.generation) {
             return Vec::new();
         }
-        let template = new.spec.as_ref().map(|spec| &spec.template);
-        warnings::template(template, &Path::new("spec").child("template"))
+        let Some(spec) = &new.spec else { return Vec::new() };
+        let path = Path::new("spec");
+        let mut all = warnings::template(Some(&spec.template), &path.child("template"));
+        for (index, claim) in spec.volume_claim_templates.items().iter().enumerate() {
+            // Upstream's path writes it large.
+            let path = path.child("volumeClaimTemplates").index(index).child("Spec");
+            all.extend(claim.spec.iter().flat_map(|spec| persistent_volume_claim::spec_warnings(spec, &path)));
+        }
+        if spec.revision_history_limit.is_some_and(|limit| limit < 0) {
+            all.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".to_owned());
+        }
+        all
     }
 
     fn validate(&self, _cx: &RequestCx, object: &StatefulSet) -> ErrorList {

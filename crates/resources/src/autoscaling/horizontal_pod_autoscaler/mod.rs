@@ -60,10 +60,10 @@ impl Strategy for HorizontalPodAutoscalers {
 
 static COLUMNS: &[Column<HorizontalPodAutoscaler>] = &[
     Column::NAME,
-    C::string("Reference", |o, _| json!(format!("{}/{}", o.spec.scale_target_ref.kind, o.spec.scale_target_ref.name))),
-    C::string("Targets", |o, _| json!(metrics::targets(o))),
-    C::string("MinPods", |o, _| json!(o.spec.min_replicas.map_or_else(|| "<unset>".to_owned(), |min| min.to_string()))),
-    C::string("MaxPods", |o, _| json!(o.spec.max_replicas)),
-    C::string("Replicas", |o, _| json!(o.status.as_ref().and_then(|status| status.current_replicas).unwrap_or(0))),
+    C::string("Reference", |o, _| json!(format!("{}/{}", o.spec.scale_target_ref.kind, o.spec.scale_target_ref.name))).describe("scaleTargetRef points to the target resource to scale, and is used to the pods for which metrics should be collected, as well as to actually change the replica count."),
+    C::string("Targets", |o, _| json!(metrics::targets(o))).describe("metrics contains the specifications for which to use to calculate the desired replica count (the maximum replica count across all metrics will be used).  The desired replica count is calculated multiplying the ratio between the target value and the current value by the current number of pods.  Ergo, metrics used must decrease as the pod count is increased, and vice-versa.  See the individual metric source types for more information about how each type of metric must respond. If not set, the default metric will be set to 80% average CPU utilization."),
+    C::string("MinPods", |o, _| json!(o.spec.min_replicas.map_or_else(|| "<unset>".to_owned(), |min| min.to_string()))).describe("minReplicas is the lower limit for the number of replicas to which the autoscaler can scale down.  It defaults to 1 pod.  minReplicas is allowed to be 0 if the alpha feature gate HPAScaleToZero is enabled and at least one Object or External metric is configured.  Scaling is active as long as at least one metric value is available."),
+    C::string("MaxPods", |o, _| json!(o.spec.max_replicas)).describe("maxReplicas is the upper limit for the number of replicas to which the autoscaler can scale up. It cannot be less that minReplicas."),
+    C::string("Replicas", |o, _| json!(o.status.as_ref().and_then(|status| status.current_replicas).unwrap_or(0))).describe("currentReplicas is current number of replicas of pods managed by this autoscaler, as last seen by the autoscaler."),
     Column::AGE,
 ];

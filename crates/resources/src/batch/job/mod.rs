@@ -7,7 +7,6 @@ mod tests;
 pub(super) mod validation;
 
 use apimachinery::field::{ErrorList, Path};
-use apimachinery::names;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use registry::{
     Column, GcPolicy, Info, ObjectExt, PrintCx, RequestCx, SelectableField, Strategy, Subresource, human_duration,
@@ -63,12 +62,8 @@ impl Strategy for Jobs {
             return Vec::new();
         }
         let mut all = Vec::new();
-        let label = names::is_dns1123_label(new.metadata.name.text());
-        if old.is_none() && !label.is_empty() {
-            all.push(format!(
-                "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
-                label.join(" ")
-            ));
+        if old.is_none() {
+            all.extend(warnings::controller_name(&new.metadata));
         }
         all.extend(job_warnings(new.spec.as_ref(), &Path::new("spec")));
         all
@@ -90,10 +85,9 @@ pub(super) fn job_warnings(spec: Option<&JobSpec>, path: &Path) -> Vec<String> {
     let mut all = Vec::new();
     let (completions, parallelism) = (spec.completions.unwrap_or(0), spec.parallelism.unwrap_or(0));
     if spec.completion_mode.text() == "Indexed" && completions > 100_000 && parallelism > 10_000 {
-        all.push(
-            "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
-                .to_owned(),
-        );
+        all.push(format!(
+            "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+        ));
     }
     all.extend(warnings::template(Some(&spec.template), &path.child("template")));
     all
@@ -189,5 +183,5 @@ static COLUMNS: &[Column<Job>] = &[
     Column::AGE,
     C::string("Containers", |o, _| print::container_names(o.spec.as_ref().map(|spec| &spec.template))).wide().describe("Names of each container in the template."),
     C::string("Images", |o, _| print::container_images(o.spec.as_ref().map(|spec| &spec.template))).wide().describe("Images referenced by each container in the template."),
-    C::string("Selector", |o, _| json!(print::selector(o.spec.as_ref().and_then(|spec| spec.selector.as_ref())))).wide(),
+    C::string("Selector", |o, _| json!(print::selector(o.spec.as_ref().and_then(|spec| spec.selector.as_ref())))).wide().describe("A label query over pods that should match the pod count. Normally, the system sets this field for you. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors"),
 ];

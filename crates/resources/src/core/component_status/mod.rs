@@ -43,7 +43,8 @@ static COLUMNS: &[Column<ComponentStatus>] = &[
     C::string("Status", |o, _| {
         json!(match healthy(o).map(|condition| condition.status.as_str()) {
             Some("True") => "Healthy",
-            _ => "Unhealthy",
+            Some(_) => "Unhealthy",
+            None => "Unknown",
         })
     })
     .describe("Status of the component conditions"),

@@ -6,6 +6,7 @@ use registry::{Column, Info, RequestCx, Strategy};
 use serde_json::json;
 
 use crate::check::{self, Report};
+use crate::meta::addresses::ip_warning;
 use crate::optional::{Items, Text, default_text};
 
 type C = Column<Object>;
@@ -31,6 +32,27 @@ impl Strategy for Endpoints {
             subset(each, &Path::new("subsets").index(index), &mut errors);
         }
         errors
+    }
+
+    fn warnings(&self, _cx: &RequestCx, endpoints: &Object, _old: Option<&Object>) -> Vec<String> {
+        // The controller's come from elsewhere, where somebody was warned.
+        let labels = endpoints.metadata.labels.as_ref();
+        let manager = labels.and_then(|labels| labels.get("endpoints.kubernetes.io/managed-by"));
+        if manager.is_some_and(|manager| manager == "endpoint-controller") {
+            return Vec::new();
+        }
+        let mut warnings = Vec::new();
+        for (index, subset) in endpoints.subsets.items().iter().enumerate() {
+            let path = Path::new("subsets").index(index);
+            for (field, addresses) in
+                [("addresses", subset.addresses.items()), ("notReadyAddresses", subset.not_ready_addresses.items())]
+            {
+                let addresses = addresses.iter().enumerate();
+                let path = path.child(field);
+                warnings.extend(addresses.filter_map(|(i, each)| ip_warning(&each.ip, &path.index(i).child("ip"))));
+            }
+        }
+        warnings
     }
 }
 

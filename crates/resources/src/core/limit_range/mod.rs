@@ -21,6 +21,7 @@ impl Strategy for LimitRanges {
     type Object = LimitRange;
 
     const INFO: Info = Info::namespaced("", "v1", "LimitRange", "limitranges").short(&["limits"]);
+    const ALLOW_CREATE_ON_UPDATE: bool = true;
 
     fn set_defaults(&self, object: &mut LimitRange) {
         for item in object.spec.iter_mut().flat_map(|spec| &mut spec.limits) {

@@ -22,8 +22,8 @@ impl Strategy for PersistentVolumes {
     type Object = PersistentVolume;
 
     const INFO: Info = Info::cluster("", "v1", "PersistentVolume", "persistentvolumes").short(&["pv"]);
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<PersistentVolume>] = COLUMNS;
+    const RETURN_DELETED_OBJECT: bool = true;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 
     fn set_defaults(&self, object: &mut PersistentVolume) {
@@ -102,22 +102,22 @@ static COLUMNS: &[Column<PersistentVolume>] = &[
             quantity::amount(o.spec.as_ref().and_then(|s| s.capacity.as_ref()).and_then(|c| c.get("storage")))
                 .to_string()
         )
-    }),
+    }).describe("capacity is the description of the persistent volume's resources and capacity. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#capacity"),
     C::string("Access Modes", |o, _| {
         json!(print::access_modes(o.spec.as_ref().map_or(&[], |s| s.access_modes.items())))
-    }),
+    }).describe("accessModes contains all ways the volume can be mounted. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#access-modes"),
     C::string("Reclaim Policy", |o, _| {
         json!(o.spec.as_ref().map_or("", |s| s.persistent_volume_reclaim_policy.text()))
-    }),
-    C::string("Status", |o, _| json!(phase(o))),
-    C::string("Claim", |o, _| json!(claim(o))),
+    }).describe("persistentVolumeReclaimPolicy defines what happens to a persistent volume when released from its claim. Valid options are Retain (default for manually created PersistentVolumes), Delete (default for dynamically provisioned PersistentVolumes), and Recycle (deprecated). Recycle must be supported by the volume plugin underlying this PersistentVolume. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#reclaiming"),
+    C::string("Status", |o, _| json!(phase(o))).describe("phase indicates if a volume is available, bound to a claim, or released by a claim. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#phase"),
+    C::string("Claim", |o, _| json!(claim(o))).describe("claimRef is part of a bi-directional binding between PersistentVolume and PersistentVolumeClaim. Expected to be non-nil when bound. claim.VolumeName is the authoritative bind between PV and PVC. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#binding"),
     C::string("StorageClass", |o, _| json!(storage_class(o))).describe("StorageClass of the pv"),
     C::string("VolumeAttributesClass", |o, _| {
         json!(o.spec.as_ref().and_then(|s| s.volume_attributes_class_name.as_deref()).unwrap_or("<unset>"))
     })
     .describe("VolumeAttributesClass of the pv"),
-    C::string("Reason", |o, _| json!(o.status.as_ref().map_or("", |s| s.reason.text()))),
+    C::string("Reason", |o, _| json!(o.status.as_ref().map_or("", |s| s.reason.text()))).describe("reason is a brief CamelCase string that describes any failure and is meant for machine parsing and tidy display in the CLI."),
     Column::AGE,
     C::string("VolumeMode", |o, _| json!(o.spec.as_ref().and_then(|s| s.volume_mode.as_deref()).unwrap_or("<unset>")))
-        .wide(),
+        .wide().describe("volumeMode defines if a volume is intended to be used with a formatted filesystem or to remain in raw block state. Value of Filesystem is implied when not included in spec."),
 ];

@@ -87,7 +87,7 @@ pub(super) fn validate(spec: &PersistentVolumeSpec, name: &str, path: &Path, err
         } else {
             volume::no_backsteps(&source.path, &local.child("path"), errors);
         }
-        if spec.node_affinity.is_none() {
+        if spec.node_affinity.as_ref().is_none_or(|affinity| affinity.required.is_none()) {
             errors.required(&path.child("nodeAffinity"), "Local volume requires node affinity");
         }
     }

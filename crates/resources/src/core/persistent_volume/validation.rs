@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 use super::sources;
 use crate::check::{self, IMMUTABLE, Report};
 use crate::core::persistent_volume_claim::access_modes;
-use crate::core::pod::validation::{node_selector, quantity_of};
+use crate::core::pod::validation::{basic_resource, node_selector};
 use crate::core::volume::csi_driver_name;
 use crate::meta::{diff, quantity};
 use crate::optional::{Items, Text};
@@ -53,7 +53,7 @@ pub(crate) fn spec(spec: &PersistentVolumeSpec, name: &str, inline: bool, path: 
         }
         for (resource, amount) in &capacity {
             let path = path.key(resource);
-            quantity_of(resource, amount, &path, errors);
+            basic_resource(amount, &path, errors);
             if quantity::amount(Some(amount)).sign() <= 0 {
                 errors.invalid(&path, &amount.0, check::NOT_POSITIVE);
             }

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::PersistentVolume;
 
+use crate::core::pod::warnings::node_label;
 use crate::optional::{Items, Text};
 
 const STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
@@ -29,16 +30,9 @@ pub(super) fn of(volume: &PersistentVolume) -> Vec<String> {
         .flat_map(|required| required.node_selector_terms.iter().enumerate())
         .flat_map(|(term, terms)| terms.match_expressions.items().iter().enumerate().map(move |(i, e)| (term, i, e)));
     for (term, index, expression) in expressions {
-        let stable = match expression.key.as_str() {
-            "beta.kubernetes.io/arch" => "use \"kubernetes.io/arch\" instead",
-            "beta.kubernetes.io/os" => "use \"kubernetes.io/os\" instead",
-            "beta.kubernetes.io/instance-type" => "use \"node.kubernetes.io/instance-type\" instead",
-            "failure-domain.beta.kubernetes.io/region" => "use \"topology.kubernetes.io/region\" instead",
-            "failure-domain.beta.kubernetes.io/zone" => "use \"topology.kubernetes.io/zone\" instead",
-            _ => continue,
-        };
+        let Some(message) = node_label(&expression.key) else { continue };
         warnings.push(format!(
-            "spec.nodeAffinity.required.nodeSelectorTerms[{term}].matchExpressions[{index}].key: {} is deprecated since v1.17; {stable}",
+            "spec.nodeAffinity.required.nodeSelectorTerms[{term}].matchExpressions[{index}].key: {} is {message}",
             expression.key
         ));
     }

@@ -30,8 +30,8 @@ impl Strategy for PersistentVolumeClaims {
     type Object = PersistentVolumeClaim;
 
     const INFO: Info = Info::namespaced("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims").short(&["pvc"]);
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<PersistentVolumeClaim>] = COLUMNS;
+    const RETURN_DELETED_OBJECT: bool = true;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 
     fn set_defaults(&self, claim: &mut PersistentVolumeClaim) {
@@ -82,9 +82,9 @@ impl Strategy for PersistentVolumeClaims {
         &self,
         _cx: &RequestCx,
         new: &PersistentVolumeClaim,
-        old: &PersistentVolumeClaim,
+        _old: &PersistentVolumeClaim,
     ) -> ErrorList {
-        status::validate(new, old)
+        status::validate(new)
     }
 }
 
@@ -227,18 +227,23 @@ fn warnings(claim: &PersistentVolumeClaim) -> Vec<String> {
         }
     };
     deprecated("volume.beta.kubernetes.io/storage-class", "storageClassName");
-    let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    warnings.extend(claim.spec.iter().flat_map(|spec| spec_warnings(spec, &Path::new("spec"))));
+    warnings
+}
+
+/// Upstream: `GetWarningsForPersistentVolumeClaimSpec`.
+pub(crate) fn spec_warnings(spec: &PersistentVolumeClaimSpec, path: &Path) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let resources = spec.resources.as_ref();
     for (amounts, field) in [
         (resources.and_then(|resources| resources.requests.as_ref()), "requests"),
         (resources.and_then(|resources| resources.limits.as_ref()), "limits"),
     ] {
         let Some(text) = amounts.and_then(|amounts| amounts.get("storage")) else { continue };
-        let fractional = quantity::parse(text).is_some_and(|amount| amount.nanos() % 1_000_000_000 != 0);
-        if fractional {
-            warnings.push(format!(
-                "spec.resources.{field}[storage]: fractional byte value {:?} is invalid, must be an integer",
-                text.0
-            ));
+        let amount = quantity::amount(Some(text));
+        if amount.milli_value() % 1000 != 0 {
+            let path = path.child("resources").child(field).key("storage");
+            warnings.push(format!("{path}: fractional byte value \"{amount}\" is invalid, must be an integer"));
         }
     }
     warnings

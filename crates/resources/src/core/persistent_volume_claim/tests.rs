@@ -55,3 +55,64 @@ fn a_claim_is_bound_once_and_then_may_grow() {
 
     "#]].assert_eq(&errors(&larger, &pending));
 }
+
+#[test]
+fn the_class_moves_from_the_annotation_to_the_field() {
+    let with = |annotation: Option<&str>, class: Option<&str>| {
+        let mut claim = claim(json!({"storageClassName": class}), json!({"phase": "Pending"}));
+        let key = "volume.beta.kubernetes.io/storage-class".to_owned();
+        claim.metadata.annotations = annotation.map(|class| [(key, class.to_owned())].into());
+        claim
+    };
+    let old = with(Some("fast"), None);
+    assert_eq!(errors(&with(None, Some("fast")), &old), "");
+    assert_eq!(errors(&with(Some("fast"), Some("fast")), &old), "");
+    assert_eq!(errors(&with(None, Some("slow")), &with(None, None)), "");
+    expect![[r#"
+        metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value: "slow": field is immutable
+        spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims
+        + 	storageClassName: "slow"
+
+    "#]].assert_eq(&errors(&with(Some("slow"), Some("slow")), &old));
+    expect![[r#"
+        metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value: "": field is immutable
+    "#]]
+    .assert_eq(&errors(&with(None, None), &old));
+}
+
+#[test]
+fn the_attributes_class_changes_but_stays() {
+    let with = |class: Value| claim(json!({"volumeAttributesClassName": class}), json!({"phase": "Pending"}));
+    assert_eq!(errors(&with(json!("b")), &with(json!("a"))), "");
+    assert_eq!(errors(&with(json!("a")), &with(json!(null))), "");
+    expect![[r#"
+        spec.volumeAttributesClassName: Forbidden: update from non-nil value to nil is forbidden
+    "#]]
+    .assert_eq(&errors(&with(json!(null)), &with(json!("a"))));
+    expect![[r#"
+        spec.volumeAttributesClassName: Forbidden: update from non-nil value to an empty string is forbidden
+    "#]]
+    .assert_eq(&errors(&with(json!("")), &with(json!("a"))));
+}
+
+#[test]
+fn a_status_names_what_a_claim_can_have() {
+    let claim = claim(
+        json!({}),
+        json!({
+            "capacity": {"storage": "-1"},
+            "allocatedResources": {"storage": "1Gi", "cpu": "1", "example.com/x": "-1", "a b": "1"},
+            "allocatedResourceStatuses": {"storage": "NodeResizePending", "example.com/x": "Odd", "x.kubernetes.io/y": "NodeResizePending"},
+        }),
+    );
+    let errors = super::status::validate(&claim);
+    let of_status = errors.iter().filter(|error| error.field.starts_with("status"));
+    expect![[r#"
+        status.capacity[storage]: Invalid value: -1: must be a valid resource quantity
+        status.allocatedResourceStatus: Unsupported value: "example.com/x": supported values: "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending"
+        status.allocatedResourceStatus: Unsupported value: "x.kubernetes.io/y": supported values: "storage"
+        status.allocatedResources: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+        status.allocatedResources: Unsupported value: "cpu": supported values: "storage"
+        status.allocatedResources[example.com/x]: Invalid value: -1: must be a valid resource quantity
+    "#]].assert_eq(&of_status.map(|error| format!("{error}\n")).collect::<String>());
+}

@@ -19,11 +19,19 @@ pub(super) fn validate(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim,
     if before.volume_name.text().is_empty() {
         before.volume_name.clone_from(&wanted.volume_name);
     }
-    // A claim without class gets one when there is a default, or when the annotation of old becomes the field.
-    let annotation = old.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CLASS_ANNOTATION));
-    if let (None, Some(class)) = (&before.storage_class_name, &wanted.storage_class_name)
-        && annotation.is_none_or(|annotation| annotation == class)
-    {
+    // A claim without class gets one when there is a default, or when the annotation of old becomes the field; only then
+    // may the annotation go.
+    let (annotation, old_annotation) = (class_annotation(new), class_annotation(old));
+    let gets_class = old_spec.storage_class_name.is_none() && spec.storage_class_name.is_some();
+    let is_moved = gets_class
+        && old_annotation.is_some()
+        && old_annotation == spec.storage_class_name.as_ref()
+        && (annotation.is_none() || annotation == old_annotation);
+    if !is_moved && annotation.map_or("", String::as_str) != old_annotation.map_or("", String::as_str) {
+        let path = Path::new("metadata").child("annotations").child(CLASS_ANNOTATION);
+        errors.invalid(&path, annotation.map_or("", String::as_str), check::IMMUTABLE);
+    }
+    if gets_class && old_annotation.is_none_or(|class| Some(class) == spec.storage_class_name.as_ref()) {
         wanted.storage_class_name = None;
     }
     if new.status.as_ref().is_some_and(|status| status.phase.text() == "Bound") {
@@ -34,10 +42,9 @@ pub(super) fn validate(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim,
                 None => requests.remove("storage"),
             };
         }
-        if wanted.volume_attributes_class_name.is_some() {
-            wanted.volume_attributes_class_name.clone_from(&before.volume_attributes_class_name);
-        }
     }
+    // Looked at below.
+    wanted.volume_attributes_class_name.clone_from(&before.volume_attributes_class_name);
     if wanted != before {
         let message =
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
@@ -61,6 +68,10 @@ pub(super) fn validate(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim,
             Some(_) => {}
         }
     }
+}
+
+fn class_annotation(claim: &PersistentVolumeClaim) -> Option<&String> {
+    claim.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CLASS_ANNOTATION))
 }
 
 fn size(spec: &PersistentVolumeClaimSpec) -> Quantity {

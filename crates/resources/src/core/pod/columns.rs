@@ -24,7 +24,7 @@ pub(crate) static COLUMNS: &[Column<Pod>] = &[
     C::string("Status", |pod, _| json!(Summary::of(pod).status))
         .describe("The aggregate status of the containers in this pod."),
     C::string("Restarts", |pod, cx| json!(Summary::of(pod).restarts(cx)))
-        .describe("The number of times the containers in this pod have been restarted."),
+        .describe("The number of times the containers in this pod have been restarted and when the last container in this pod has restarted."),
     Column::AGE,
     C::string("IP", |pod, _| {
         let ips = pod.status.as_ref().map_or(&[][..], |status| status.pod_ips.items());
@@ -119,6 +119,7 @@ impl Summary {
         if !initializing || is_true(conditions, "Initialized") {
             restarts = sidecar_restarts;
             let mut running = false;
+            let mut failure = None;
             for container in status.container_statuses.items().iter().rev() {
                 restarts.add(container);
                 let waiting = waiting_reason(container);
@@ -126,14 +127,22 @@ impl Summary {
                     reason = waiting.to_owned();
                 } else if let Some(terminated) = terminated(container) {
                     reason = exit_reason(terminated);
+                    if terminated.exit_code != 0 {
+                        failure = Some(reason.clone());
+                    }
                 } else if container.ready && container.state.as_ref().is_some_and(|state| state.running.is_some()) {
                     running = true;
                     summary.ready += 1;
                 }
             }
-            // A finished container beside a running one does not make the pod finished.
-            if reason == "Completed" && running {
-                reason = if is_true(conditions, "Ready") { "Running" } else { "NotReady" }.to_owned();
+            // A finished container beside a running or a failed one does not make the pod finished.
+            if reason == "Completed" {
+                reason = match failure {
+                    _ if running && is_true(conditions, "Ready") => "Running".to_owned(),
+                    Some(failure) => failure,
+                    None if running => "NotReady".to_owned(),
+                    None => reason,
+                };
             }
         }
 

@@ -22,8 +22,8 @@ impl Strategy for Pods {
     type Object = Pod;
 
     const INFO: Info = Info::namespaced("", "v1", "Pod", "pods").short(&["po"]).categories(&["all"]);
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<Pod>] = columns::COLUMNS;
+    const RETURN_DELETED_OBJECT: bool = true;
     const SUBRESOURCES: &'static [Subresource] = &[
         Subresource::STATUS,
         Subresource::new("attach", Handler::Connect).body("", "v1", "PodAttachOptions"),
@@ -85,8 +85,17 @@ impl Strategy for Pods {
         if old.is_some() { Vec::new() } else { warnings::pod(pod) }
     }
 
+    fn status_warnings(&self, pod: &Pod) -> Vec<String> {
+        warnings::status(pod)
+    }
+
     fn prepare_for_update(&self, _cx: &RequestCx, new: &mut Pod, old: &Pod) {
         new.status.clone_from(&old.status);
+        if let Some(spec) = &mut new.spec
+            && old.spec.as_ref().is_none_or(|old| old.scheduling_group.is_none())
+        {
+            spec.scheduling_group = None;
+        }
         new.bump_generation_if(old, new.spec != old.spec);
     }
 

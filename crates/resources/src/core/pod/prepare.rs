@@ -20,6 +20,8 @@ type Labels = BTreeMap<String, String>;
 pub(super) fn for_create(cx: &RequestCx, pod: &mut Pod) {
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let Some(spec) = &mut pod.spec else { return };
+    // `GenericWorkload` is off.
+    spec.scheduling_group = None;
     let mut status = PodStatus {
         phase: Some("Pending".to_owned()),
         qos_class: Some(qos_class(spec).to_owned()),

@@ -366,13 +366,27 @@ fn doubtful_pods_are_warned_about() {
         "imagePullSecrets": [{"name": "a"}, {"name": "a"}],
         "containers": [{"name": "web", "image": "nginx", "env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}],
             "ports": [{"containerPort": 80}, {"containerPort": 80}]}],
-        "volumes": [{"name": "g", "gitRepo": {"repository": "x"}}],
+        "volumes": [
+            {"name": "g", "gitRepo": {"repository": "x"}},
+            {"name": "e", "ephemeral": {"volumeClaimTemplate": {"spec": {"resources": {"requests": {"storage": "100m"}}}}}},
+            {"name": "c", "configMap": {"name": "m", "items": [{"key": "a", "path": "x"}, {"key": "b", "path": "x/y/"}]}},
+            {"name": "p", "projected": {"sources": [
+                {},
+                {"secret": {"name": "s", "items": [{"key": "a", "path": "token"}]}},
+                {"configMap": {"name": "m"}},
+                {"serviceAccountToken": {"path": "token"}},
+            ]}},
+        ],
     }));
     doubtful.metadata.name = Some("a.b".to_owned());
     expect![[r#"
         metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]
         spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead
         spec.volumes[0].gitRepo: deprecated in v1.11
+        spec.volumes[1].ephemeral.volumeClaimTemplate.spec.resources.requests[storage]: fractional byte value "100m" is invalid, must be an integer
+        volume "c" (ConfigMap "m"): overlapping paths: "x/y" with "x"
+        volume "p" (Projected) has no sources provided
+        volume "p" (Projected ServiceAccountToken): overlapping paths: "token" with "token"
         spec.imagePullSecrets[1].name: duplicate name "a"
         spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply
         spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]"#]]

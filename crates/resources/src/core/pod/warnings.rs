@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use apimachinery::field::Path;
 use apimachinery::names;
-use k8s_openapi::api::core::v1::Volume;
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EnvVar, NodeSelectorTerm, Pod, PodAffinityTerm, PodSpec, PodTemplateSpec,
-    WeightedPodAffinityTerm,
+    Container, ContainerPort, EnvVar, NodeSelectorTerm, Pod, PodAffinityTerm, PodSpec, PodTemplateSpec, Volume,
+    VolumeProjection, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::validation;
-use crate::core::volume;
+use crate::core::{persistent_volume_claim, volume};
+use crate::meta::addresses::ip_warning;
 use crate::meta::quantity;
 use crate::optional::{Items, Text};
 
@@ -41,7 +41,9 @@ const DEPRECATED_VOLUMES: &[(&str, &str, &str)] = &[
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-const USE_SECCOMP_FIELD: &str = r#"non-functional in v1.27+; use the "seccompProfile" field instead"#;
+// Upstream escapes these quotes once too often.
+const USE_SECCOMP_FIELD: &str = r#"non-functional in v1.27+; use the \"seccompProfile\" field instead"#;
+const USE_APP_ARMOR_FIELD: &str = r#"deprecated since v1.30; use the \"appArmorProfile\" field instead"#;
 
 /// Warnings about a new pod.
 pub(crate) fn pod(pod: &Pod) -> Vec<String> {
@@ -57,6 +59,28 @@ pub(crate) fn pod(pod: &Pod) -> Vec<String> {
         Writer { base: None, warnings: &mut warnings }.spec(spec, &pod.metadata);
     }
     warnings
+}
+
+/// Warnings about addresses in the status of a pod.
+pub(crate) fn status(pod: &Pod) -> Vec<String> {
+    let Some(status) = &pod.status else { return Vec::new() };
+    let path = Path::new("status");
+    let pods = status.pod_ips.items().iter().map(|ip| ip.ip.as_str()).enumerate();
+    let pods = pods.filter_map(|(index, ip)| ip_warning(ip, &path.child("podIPs").index(index).child("ip")));
+    let hosts = status.host_ips.items().iter().map(|ip| ip.ip.as_str()).enumerate();
+    let hosts = hosts.filter_map(|(index, ip)| ip_warning(ip, &path.child("hostIPs").index(index).child("ip")));
+    pods.chain(hosts).collect()
+}
+
+/// The warning about the name of what makes pods: their hostnames begin with it.
+pub(crate) fn controller_name(meta: &ObjectMeta) -> Option<String> {
+    let messages = names::is_dns1123_label(meta.name.text());
+    (!messages.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            messages.join(" ")
+        )
+    })
 }
 
 /// Warnings about a template at `path`.
@@ -212,29 +236,66 @@ impl Writer<'_> {
                     self.warn(&path.child("volumes").index(index).child(spelling), message);
                 }
             }
-        }
-        let tokens: BTreeSet<&str> = volumes
-            .iter()
-            .flat_map(projections)
-            .filter_map(|source| source.service_account_token.as_ref())
-            .map(|token| token.path.as_str())
-            .collect();
-        for (index, volume) in volumes.iter().enumerate() {
-            let base = path.child("volumes").index(index).child("projected").child("sources");
-            for source in projections(volume) {
-                let mut files: Vec<(Path, &str)> = Vec::new();
-                let items = source.config_map.iter().flat_map(|map| map.items.items()).enumerate();
-                files.extend(items.map(|(index, item)| (base.child("configMap").index(index), item.path.as_str())));
-                let items = source.secret.iter().flat_map(|secret| secret.items.items()).enumerate();
-                files.extend(items.map(|(index, item)| (base.child("secrets").index(index), item.path.as_str())));
-                let items = source.downward_api.iter().flat_map(|api| api.items.items()).enumerate();
-                files.extend(items.map(|(index, item)| (base.child("downwardAPI").index(index), item.path.as_str())));
-                let bundle = source.cluster_trust_bundle.iter();
-                files.extend(bundle.map(|bundle| (base.child("ClusterTrustBundle"), bundle.path.as_str())));
-                for (path, file) in files.into_iter().filter(|(_, file)| tokens.contains(file)) {
-                    self.warn(&path, &format!("has duplicated path with ServiceAccountToken {file:?}"));
-                }
+            let claim = volume.ephemeral.as_ref().and_then(|source| source.volume_claim_template.as_ref());
+            if let Some(claim) = claim {
+                let path = path.child("volumes").index(index).child("ephemeral").child("volumeClaimTemplate");
+                self.warnings.extend(persistent_volume_claim::spec_warnings(&claim.spec, &path.child("spec")));
             }
+        }
+        for volume in volumes {
+            self.overlaps(volume);
+        }
+    }
+
+    /// Files of a volume at the same path, or one below another: the later wins, or the volume fails.
+    fn overlaps(&mut self, volume: &Volume) {
+        let name = &volume.name;
+        if let Some(map) = &volume.config_map {
+            let what = format!("volume {name:?} (ConfigMap {:?})", map.name);
+            self.overlapping(map.items.items().iter().map(|item| item.path.as_str()), &what);
+        }
+        if let Some(secret) = &volume.secret {
+            let what = format!("volume {name:?} (Secret {:?})", secret.secret_name.text());
+            self.overlapping(secret.items.items().iter().map(|item| item.path.as_str()), &what);
+        }
+        if let Some(api) = &volume.downward_api {
+            let what = format!("volume {name:?} (DownwardAPI)");
+            self.overlapping(api.items.items().iter().map(|item| item.path.as_str()), &what);
+        }
+        let mut before = BTreeSet::new();
+        for source in volume.projected.iter().flat_map(|projected| projected.sources.items()) {
+            if *source == VolumeProjection::default() {
+                self.warnings.push(format!("volume {name:?} (Projected) has no sources provided"));
+                continue;
+            }
+            let (paths, what) = projected(source);
+            let what = format!("volume {name:?} (Projected {what})");
+            self.overlapping(paths.iter().copied(), &what);
+            let own: BTreeSet<&str> = paths.into_iter().collect();
+            if own.is_empty() {
+                continue;
+            }
+            // Sorted, and with what both have twice.
+            let mut all: Vec<&str> = own.iter().chain(&before).copied().collect();
+            all.sort_unstable();
+            self.overlapping(all.into_iter(), &what);
+            before.extend(own);
+        }
+    }
+
+    fn overlapping<'p>(&mut self, paths: impl Iterator<Item = &'p str>, what: &str) {
+        let mut seen = BTreeSet::new();
+        for path in paths {
+            let path = path.trim_end_matches('/');
+            let meets = |other: &&&str| {
+                !other.is_empty()
+                    && !path.is_empty()
+                    && (format!("{other}/").starts_with(path) || format!("{path}/").starts_with(**other))
+            };
+            if let Some(other) = seen.iter().find(meets) {
+                self.warnings.push(format!("{what}: overlapping paths: {path:?} with {other:?}"));
+            }
+            seen.insert(path);
         }
     }
 
@@ -278,8 +339,7 @@ impl Writer<'_> {
         let key = format!("{APP_ARMOR}{}", container.name);
         // For pods the warning comes with copying the annotation to the field.
         if self.base.is_some() && !has_field && has_annotation(meta, &key) {
-            let message = r#"deprecated since v1.30; use the "appArmorProfile" field instead"#;
-            self.warn(&annotations.key(&key), message);
+            self.warn(&annotations.key(&key), USE_APP_ARMOR_FIELD);
         }
         if let Some(resources) = &container.resources {
             let path = path.child("resources");
@@ -344,8 +404,27 @@ fn has_annotation(meta: &ObjectMeta, key: &str) -> bool {
     meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(key))
 }
 
-fn projections(volume: &Volume) -> impl Iterator<Item = &k8s_openapi::api::core::v1::VolumeProjection> {
-    volume.projected.iter().flat_map(|projected| projected.sources.items())
+/// The paths of one source of a projected volume, and what the source is.
+fn projected(source: &VolumeProjection) -> (Vec<&str>, String) {
+    if let Some(map) = &source.config_map {
+        let paths = map.items.items().iter().map(|item| item.path.as_str()).collect();
+        return (paths, format!("ConfigMap {:?}", map.name));
+    }
+    if let Some(secret) = &source.secret {
+        let paths = secret.items.items().iter().map(|item| item.path.as_str()).collect();
+        return (paths, format!("Secret {:?}", secret.name));
+    }
+    if let Some(api) = &source.downward_api {
+        return (api.items.items().iter().map(|item| item.path.as_str()).collect(), "DownwardAPI".to_owned());
+    }
+    if let Some(token) = &source.service_account_token {
+        return (vec![&token.path], "ServiceAccountToken".to_owned());
+    }
+    if let Some(bundle) = &source.cluster_trust_bundle {
+        let name = bundle.name.as_deref().unwrap_or(bundle.signer_name.text());
+        return (vec![&bundle.path], format!("ClusterTrustBundle {name:?}"));
+    }
+    (Vec::new(), String::new())
 }
 
 /// All containers as regular ones, with their paths.

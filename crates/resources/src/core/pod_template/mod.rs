@@ -16,8 +16,8 @@ impl Strategy for PodTemplates {
     type Object = PodTemplate;
 
     const INFO: Info = Info::namespaced("", "v1", "PodTemplate", "podtemplates");
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<PodTemplate>] = COLUMNS;
+    const RETURN_DELETED_OBJECT: bool = true;
 
     fn set_defaults(&self, object: &mut PodTemplate) {
         pod::defaults::pod_template(object.template.get_or_insert_default());
@@ -37,6 +37,13 @@ impl Strategy for PodTemplates {
             pod::validation::template(template, &Path::new("template"), &PodOptions::default(), &mut errors);
         }
         errors
+    }
+
+    fn warnings(&self, _cx: &RequestCx, new: &PodTemplate, old: Option<&PodTemplate>) -> Vec<String> {
+        if old.is_some_and(|old| old.metadata.generation == new.metadata.generation) {
+            return Vec::new();
+        }
+        pod::warnings::template(new.template.as_ref(), &Path::new("template"))
     }
 }
 

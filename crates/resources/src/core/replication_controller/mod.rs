@@ -4,7 +4,7 @@ mod validation;
 
 use std::collections::BTreeMap;
 
-use apimachinery::field::ErrorList;
+use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
 use k8s_openapi::api::core::v1::ReplicationController;
 use registry::{Column, GcPolicy, Info, ObjectExt, RequestCx, SelectableField, Strategy, Subresource};
@@ -58,6 +58,23 @@ impl Strategy for ReplicationControllers {
         validation::validate(object)
     }
 
+    fn warnings(
+        &self,
+        _cx: &RequestCx,
+        new: &ReplicationController,
+        old: Option<&ReplicationController>,
+    ) -> Vec<String> {
+        let mut all = Vec::new();
+        if old.is_none() {
+            all.extend(pod::warnings::controller_name(&new.metadata));
+        }
+        if old.is_none_or(|old| old.metadata.generation != new.metadata.generation) {
+            let template = new.spec.as_ref().and_then(|spec| spec.template.as_ref());
+            all.extend(pod::warnings::template(template, &Path::new("template")));
+        }
+        all
+    }
+
     fn validate_status_update(
         &self,
         _cx: &RequestCx,
@@ -86,9 +103,9 @@ impl Strategy for ReplicationControllers {
 
 static COLUMNS: &[Column<ReplicationController>] = &[
     Column::NAME,
-    C::integer("Desired", |o, _| json!(o.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0))),
-    C::integer("Current", |o, _| json!(o.status.as_ref().map_or(0, |status| status.replicas))),
-    C::integer("Ready", |o, _| json!(o.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0))),
+    C::integer("Desired", |o, _| json!(o.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0))).describe("Replicas is the number of desired replicas. This is a pointer to distinguish between explicit zero and unspecified. Defaults to 1. More info: https://kubernetes.io/docs/concepts/workloads/controllers/replicationcontroller#what-is-a-replicationcontroller"),
+    C::integer("Current", |o, _| json!(o.status.as_ref().map_or(0, |status| status.replicas))).describe("Replicas is the most recently observed number of replicas. More info: https://kubernetes.io/docs/concepts/workloads/controllers/replicationcontroller#what-is-a-replicationcontroller"),
+    C::integer("Ready", |o, _| json!(o.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0))).describe("The number of ready replicas for this replication controller."),
     Column::AGE,
     C::string("Containers", |o, _| print::container_names(o.spec.as_ref().and_then(|spec| spec.template.as_ref())))
         .wide()
@@ -96,5 +113,5 @@ static COLUMNS: &[Column<ReplicationController>] = &[
     C::string("Images", |o, _| print::container_images(o.spec.as_ref().and_then(|spec| spec.template.as_ref())))
         .wide()
         .describe("Images referenced by each container in the template."),
-    C::string("Selector", |o, _| json!(print::labels(o.spec.as_ref().and_then(|spec| spec.selector.as_ref())))).wide(),
+    C::string("Selector", |o, _| json!(print::labels(o.spec.as_ref().and_then(|spec| spec.selector.as_ref())))).wide().describe("Selector is a label query over pods that should match the Replicas count. If Selector is empty, it is defaulted to the labels present on the Pod template. Label keys and values that must match in order to be controlled by this replication controller, if empty defaulted to labels on Pod template. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors"),
 ];

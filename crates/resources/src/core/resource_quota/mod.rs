@@ -19,8 +19,8 @@ impl Strategy for ResourceQuotas {
     type Object = ResourceQuota;
 
     const INFO: Info = Info::namespaced("", "v1", "ResourceQuota", "resourcequotas").short(&["quota"]);
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<ResourceQuota>] = COLUMNS;
+    const RETURN_DELETED_OBJECT: bool = true;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 
     fn set_defaults(&self, object: &mut ResourceQuota) {

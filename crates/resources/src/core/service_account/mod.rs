@@ -2,11 +2,8 @@
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use registry::{Column, Handler, Info, RequestCx, Strategy, Subresource};
-use serde_json::json;
 
 use crate::optional::Items;
-
-type C = Column<ServiceAccount>;
 
 pub struct ServiceAccounts;
 
@@ -14,8 +11,8 @@ impl Strategy for ServiceAccounts {
     type Object = ServiceAccount;
 
     const INFO: Info = Info::namespaced("", "v1", "ServiceAccount", "serviceaccounts").short(&["sa"]);
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<ServiceAccount>] = COLUMNS;
+    const RETURN_DELETED_OBJECT: bool = true;
     const SUBRESOURCES: &'static [Subresource] =
         &[Subresource::new("token", Handler::Action).body("authentication.k8s.io", "v1", "TokenRequest")];
 
@@ -48,8 +45,4 @@ fn only_names(account: &mut ServiceAccount) {
     }
 }
 
-static COLUMNS: &[Column<ServiceAccount>] = &[
-    Column::NAME,
-    C::string("Secrets", |account, _| json!(account.secrets.items().len())).describe("Secrets is a list of the secrets in the same namespace that pods running using this ServiceAccount are allowed to use. Pods are only limited to this list if this service account has a \"kubernetes.io/enforce-mountable-secrets\" annotation set to \"true\". The \"kubernetes.io/enforce-mountable-secrets\" annotation is deprecated since v1.32. Prefer separate namespaces to isolate access to mounted secrets. This field should not be used to find auto-generated service account token secrets for use outside of pods. Instead, tokens can be requested directly using the TokenRequest API, or service account token secrets can be manually created. More info: https://kubernetes.io/docs/concepts/configuration/secret"),
-    Column::AGE,
-];
+static COLUMNS: &[Column<ServiceAccount>] = &[Column::NAME, Column::AGE];

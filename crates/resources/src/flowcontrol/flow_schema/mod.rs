@@ -65,10 +65,10 @@ static COLUMNS: &[Column<FlowSchema>] = &[
     Column::NAME,
     C::string("PriorityLevel", |o, _| {
         json!(o.spec.as_ref().map_or("", |spec| &spec.priority_level_configuration.name))
-    }),
+    }).describe("`name` is the name of the priority level configuration being referenced Required."),
     C::string("MatchingPrecedence", |o, _| {
         json!(o.spec.as_ref().and_then(|spec| spec.matching_precedence).unwrap_or(0))
-    }),
+    }).describe("`matchingPrecedence` is used to choose among the FlowSchemas that match a given request. The chosen FlowSchema is among those with the numerically lowest (which we take to be logically highest) MatchingPrecedence.  Each MatchingPrecedence value must be ranged in [1,10000]. Note that if the precedence is not specified, it will be set to 1000 as default."),
     C::string("DistinguisherMethod", |o, _| {
         json!(
             o.spec
@@ -76,7 +76,7 @@ static COLUMNS: &[Column<FlowSchema>] = &[
                 .and_then(|spec| spec.distinguisher_method.as_ref())
                 .map_or("<none>", |method| &method.type_)
         )
-    }),
+    }).describe("`distinguisherMethod` defines how to compute the flow distinguisher for requests that match this schema. `nil` specifies that the distinguisher is disabled and thus will always be the empty string."),
     Column::AGE,
     C::string("MissingPL", |o, _| json!(dangling(o)))
         .describe("references a broken or non-existent PriorityLevelConfiguration"),

@@ -6,11 +6,12 @@ mod validation;
 
 use std::collections::BTreeSet;
 
-use apimachinery::field::ErrorList;
+use apimachinery::field::{ErrorList, Path};
 use k8s_openapi::api::networking::v1::Ingress;
 use registry::{Column, Info, ObjectExt, RequestCx, Strategy, Subresource};
 use serde_json::json;
 
+use crate::meta::addresses::ip_warning;
 use crate::optional::{Items, Text};
 
 type C = Column<Ingress>;
@@ -44,6 +45,23 @@ impl Strategy for Ingresses {
 
     fn validate_status_update(&self, _cx: &RequestCx, new: &Ingress, _old: &Ingress) -> ErrorList {
         validation::validate_status(new)
+    }
+
+    fn warnings(&self, _cx: &RequestCx, ingress: &Ingress, old: Option<&Ingress>) -> Vec<String> {
+        const CLASS: &str = "kubernetes.io/ingress.class";
+        let has_annotation = ingress.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(CLASS));
+        let has_field = ingress.spec.as_ref().is_some_and(|spec| spec.ingress_class_name.is_some());
+        if old.is_some() || !has_annotation || has_field {
+            return Vec::new();
+        }
+        vec![format!("annotation {CLASS:?} is deprecated, please use 'spec.ingressClassName' instead")]
+    }
+
+    fn status_warnings(&self, ingress: &Ingress) -> Vec<String> {
+        let balancer = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        let points = balancer.map_or(&[][..], |balancer| balancer.ingress.items()).iter().enumerate();
+        let path = Path::new("status").child("loadBalancer").child("ingress");
+        points.filter_map(|(index, point)| ip_warning(point.ip.text(), &path.index(index))).collect()
     }
 }
 

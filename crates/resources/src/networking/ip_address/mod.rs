@@ -48,4 +48,5 @@ fn parent(address: &IPAddress) -> String {
     format!("{text}/{}", parent.name)
 }
 
-static COLUMNS: &[Column<IPAddress>] = &[Column::NAME, C::string("ParentRef", |o, _| json!(parent(o))), Column::AGE];
+// As upstream's: without the age.
+static COLUMNS: &[Column<IPAddress>] = &[Column::NAME, C::string("ParentRef", |o, _| json!(parent(o))).describe("ParentRef references the resource that an IPAddress is attached to. An IPAddress must reference a parent object.")];

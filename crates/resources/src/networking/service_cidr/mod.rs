@@ -50,6 +50,6 @@ impl Strategy for ServiceCIDRs {
 
 static COLUMNS: &[Column<ServiceCIDR>] = &[
     Column::NAME,
-    C::string("CIDRs", |o, _| json!(o.spec.as_ref().map_or(&[][..], |spec| spec.cidrs.items()).join(","))),
+    C::string("CIDRs", |o, _| json!(o.spec.as_ref().map_or(&[][..], |spec| spec.cidrs.items()).join(","))).describe("CIDRs defines the IP blocks in CIDR notation (e.g. \"192.168.0.0/24\" or \"2001:db8::/64\") from which to assign service cluster IPs. Max of two CIDRs is allowed, one of each IP family. This field is immutable."),
     Column::AGE,
 ];

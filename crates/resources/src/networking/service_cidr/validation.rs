@@ -21,7 +21,7 @@ pub(super) fn validate(cidr: &ServiceCIDR) -> ErrorList {
             let family = |text: &str| check::parse_cidr(text).map(|(address, _)| address.is_ipv4());
             if family(first).is_none() || family(second).is_none() || family(first) == family(second) {
                 let message =
-                    "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96";
+                    "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
                 errors.invalid(&path, spec, message);
                 return errors;
             }

@@ -17,6 +17,7 @@ impl Strategy for PodDisruptionBudgets {
 
     const INFO: Info = Info::namespaced("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets").short(&["pdb"]);
     const COLUMNS: &'static [Column<PodDisruptionBudget>] = COLUMNS;
+    const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 
     fn prepare_for_create(&self, _cx: &RequestCx, object: &mut PodDisruptionBudget) {

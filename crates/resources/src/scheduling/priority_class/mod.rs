@@ -42,8 +42,8 @@ impl Strategy for PriorityClasses {
 
 static COLUMNS: &[Column<PriorityClass>] = &[
     Column::NAME,
-    C::integer("Value", |o, _| json!(o.value.unwrap_or(0))),
-    C::boolean("Global-Default", |o, _| json!(o.global_default.is_set())),
+    C::integer("Value", |o, _| json!(o.value.unwrap_or(0))).describe("value represents the integer value of this priority class. This is the actual priority that pods receive when they have the name of this class in their pod spec."),
+    C::boolean("Global-Default", |o, _| json!(o.global_default.is_set())).describe("globalDefault specifies whether this PriorityClass should be considered as the default priority for pods that do not have any priority class. Only one PriorityClass can be marked as `globalDefault`. However, if more than one PriorityClasses exists with their `globalDefault` field set to true, the smallest value of such global default PriorityClasses will be used as the default priority."),
     Column::AGE,
-    C::string("PreemptionPolicy", |o, _| json!(o.preemption_policy.text())),
+    C::string("PreemptionPolicy", |o, _| json!(o.preemption_policy.text())).describe("preemptionPolicy is the Policy for preempting pods with lower priority. One of Never, PreemptLowerPriority. Defaults to PreemptLowerPriority if unset."),
 ];

@@ -15,8 +15,9 @@ impl Strategy for CSINodes {
     type Object = CSINode;
 
     const INFO: Info = Info::cluster("storage.k8s.io", "v1", "CSINode", "csinodes");
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<CSINode>] = COLUMNS;
+    const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
+    const RETURN_DELETED_OBJECT: bool = true;
 
     fn validate(&self, _cx: &RequestCx, object: &CSINode) -> ErrorList {
         validation::validate(object)

@@ -6,7 +6,9 @@ use registry::{Column, Info, RequestCx, Strategy};
 use serde_json::json;
 
 use crate::check::{self, IMMUTABLE, Report};
+use crate::core::pod::warnings::node_label;
 use crate::meta::quantity;
+use crate::optional::Items;
 
 type C = Column<CSIStorageCapacity>;
 
@@ -17,6 +19,7 @@ impl Strategy for CSIStorageCapacities {
 
     const INFO: Info = Info::namespaced("storage.k8s.io", "v1", "CSIStorageCapacity", "csistoragecapacities");
     const COLUMNS: &'static [Column<CSIStorageCapacity>] = COLUMNS;
+    const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
 
     fn set_defaults(&self, object: &mut CSIStorageCapacity) {
         for amount in [&mut object.capacity, &mut object.maximum_volume_size].into_iter().flatten() {
@@ -38,6 +41,29 @@ impl Strategy for CSIStorageCapacities {
         errors
     }
 
+    fn warnings(
+        &self,
+        _cx: &RequestCx,
+        capacity: &CSIStorageCapacity,
+        _old: Option<&CSIStorageCapacity>,
+    ) -> Vec<String> {
+        let Some(topology) = &capacity.node_topology else { return Vec::new() };
+        let mut warnings = Vec::new();
+        for (index, expression) in topology.match_expressions.items().iter().enumerate() {
+            let message = node_label(&expression.key);
+            warnings.extend(
+                message.map(|message| {
+                    format!("nodeTopology.matchExpressions[{index}].key: {} is {message}", expression.key)
+                }),
+            );
+        }
+        for label in topology.match_labels.iter().flatten().map(|(label, _)| label) {
+            let message = node_label(label);
+            warnings.extend(message.map(|message| format!("nodeTopology.matchLabels.{label}: {message}")));
+        }
+        warnings
+    }
+
     /// What was asked of the driver stays; only its answer changes.
     fn validate_update(&self, _cx: &RequestCx, new: &CSIStorageCapacity, old: &CSIStorageCapacity) -> ErrorList {
         let mut errors = ErrorList::default();
@@ -51,6 +77,6 @@ impl Strategy for CSIStorageCapacities {
 
 static COLUMNS: &[Column<CSIStorageCapacity>] = &[
     Column::NAME,
-    C::string("StorageClassName", |o, _| json!(o.storage_class_name)),
-    C::string("Capacity", |o, _| json!(o.capacity.as_ref().map_or("<unset>", |capacity| &capacity.0))),
+    C::string("StorageClassName", |o, _| json!(o.storage_class_name)).describe("storageClassName represents the name of the StorageClass that the reported capacity applies to. It must meet the same requirements as the name of a StorageClass object (non-empty, DNS subdomain). If that object no longer exists, the CSIStorageCapacity object is obsolete and should be removed by its creator. This field is immutable."),
+    C::string("Capacity", |o, _| json!(o.capacity.as_ref().map_or("<unset>", |capacity| &capacity.0))).describe("capacity is the value reported by the CSI driver in its GetCapacityResponse for a GetCapacityRequest with topology and parameters that match the previous fields.\n\nThe semantic is currently (CSI spec 1.2) defined as: The available capacity, in bytes, of the storage that can be used to provision volumes. If not set, that information is currently unavailable."),
 ];

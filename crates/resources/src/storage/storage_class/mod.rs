@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::check::{self, Report};
 use crate::core::pod::validation::topology_selector;
+use crate::core::pod::warnings::node_label;
 use crate::meta::print;
 use crate::optional::{Flag, Items, Text};
 
@@ -26,8 +27,8 @@ impl Strategy for StorageClasses {
     type Object = StorageClass;
 
     const INFO: Info = Info::cluster("storage.k8s.io", "v1", "StorageClass", "storageclasses").short(&["sc"]);
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<StorageClass>] = COLUMNS;
+    const RETURN_DELETED_OBJECT: bool = true;
 
     fn set_defaults(&self, object: &mut StorageClass) {
         object.reclaim_policy.get_or_insert_with(|| "Delete".to_owned());
@@ -36,6 +37,18 @@ impl Strategy for StorageClasses {
 
     fn validate(&self, _cx: &RequestCx, object: &StorageClass) -> ErrorList {
         validate(object)
+    }
+
+    fn warnings(&self, _cx: &RequestCx, class: &StorageClass, _old: Option<&StorageClass>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (index, term) in class.allowed_topologies.items().iter().enumerate() {
+            let path = Path::new("allowedTopologies").index(index).child("matchLabelExpressions");
+            for (index, expression) in term.match_label_expressions.items().iter().enumerate() {
+                let message = node_label(&expression.key);
+                warnings.extend(message.map(|message| format!("{}: {message}", path.index(index))));
+            }
+        }
+        warnings
     }
 
     fn validate_update(&self, _cx: &RequestCx, new: &StorageClass, old: &StorageClass) -> ErrorList {
@@ -115,9 +128,9 @@ static COLUMNS: &[Column<StorageClass>] = &[
         priority: 0,
         cell: |o, _| json!(print::name_with_default(&o.metadata, DEFAULT)),
     },
-    C::string("Provisioner", |o, _| json!(o.provisioner)),
-    C::string("ReclaimPolicy", |o, _| json!(o.reclaim_policy.as_deref().unwrap_or("Delete"))),
-    C::string("VolumeBindingMode", |o, _| json!(o.volume_binding_mode.as_deref().unwrap_or("Immediate"))),
-    C::string("AllowVolumeExpansion", |o, _| json!(o.allow_volume_expansion.is_set())),
+    C::string("Provisioner", |o, _| json!(o.provisioner)).describe("provisioner indicates the type of the provisioner."),
+    C::string("ReclaimPolicy", |o, _| json!(o.reclaim_policy.as_deref().unwrap_or("Delete"))).describe("reclaimPolicy controls the reclaimPolicy for dynamically provisioned PersistentVolumes of this storage class. Defaults to Delete."),
+    C::string("VolumeBindingMode", |o, _| json!(o.volume_binding_mode.as_deref().unwrap_or("Immediate"))).describe("volumeBindingMode indicates how PersistentVolumeClaims should be provisioned and bound.  When unset, VolumeBindingImmediate is used. This field is only honored by servers that enable the VolumeScheduling feature."),
+    C::string("AllowVolumeExpansion", |o, _| json!(o.allow_volume_expansion.is_set())).describe("allowVolumeExpansion shows whether the storage class allow volume expand."),
     Column::AGE,
 ];

@@ -19,8 +19,9 @@ impl Strategy for VolumeAttachments {
     type Object = VolumeAttachment;
 
     const INFO: Info = Info::cluster("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments");
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<VolumeAttachment>] = COLUMNS;
+    const ALLOW_UNCONDITIONAL_UPDATE: bool = false;
+    const RETURN_DELETED_OBJECT: bool = true;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::STATUS];
 
     fn reset_fields(&self, subresource: &str) -> Option<Filter> {
@@ -55,9 +56,9 @@ impl Strategy for VolumeAttachments {
 
 static COLUMNS: &[Column<VolumeAttachment>] = &[
     Column::NAME,
-    C::string("Attacher", |o, _| json!(o.spec.attacher)).format("name"),
-    C::string("PV", |o, _| json!(o.spec.source.persistent_volume_name.text())),
-    C::string("Node", |o, _| json!(o.spec.node_name)),
-    C::boolean("Attached", |o, _| json!(o.status.as_ref().is_some_and(|status| status.attached))),
+    C::string("Attacher", |o, _| json!(o.spec.attacher)).format("name").describe("attacher indicates the name of the volume driver that MUST handle this request. This is the name returned by GetPluginName()."),
+    C::string("PV", |o, _| json!(o.spec.source.persistent_volume_name.text())).describe("persistentVolumeName represents the name of the persistent volume to attach."),
+    C::string("Node", |o, _| json!(o.spec.node_name)).describe("nodeName represents the node that the volume should be attached to."),
+    C::boolean("Attached", |o, _| json!(o.status.as_ref().is_some_and(|status| status.attached))).describe("attached indicates the volume is successfully attached. This field must only be set by the entity completing the attach operation, i.e. the external-attacher."),
     Column::AGE,
 ];

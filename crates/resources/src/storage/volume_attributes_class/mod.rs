@@ -6,10 +6,7 @@ use registry::{Column, Info, RequestCx, Strategy};
 use serde_json::json;
 
 use crate::check::Report;
-use crate::meta::print;
 use crate::storage::storage_class::{parameters, provisioner};
-
-const DEFAULT: &[&str] = &["storage.kubernetes.io/is-default-class"];
 
 type C = Column<VolumeAttributesClass>;
 
@@ -20,8 +17,8 @@ impl Strategy for VolumeAttributesClasses {
 
     const INFO: Info =
         Info::cluster("storage.k8s.io", "v1", "VolumeAttributesClass", "volumeattributesclasses").short(&["vac"]);
-    const RETURN_DELETED_OBJECT: bool = true;
     const COLUMNS: &'static [Column<VolumeAttributesClass>] = COLUMNS;
+    const RETURN_DELETED_OBJECT: bool = true;
 
     fn validate(&self, _cx: &RequestCx, object: &VolumeAttributesClass) -> ErrorList {
         let mut errors = ErrorList::default();
@@ -47,14 +44,7 @@ impl Strategy for VolumeAttributesClasses {
 }
 
 static COLUMNS: &[Column<VolumeAttributesClass>] = &[
-    C {
-        name: "Name",
-        kind: "string",
-        format: "name",
-        description: C::NAME.description,
-        priority: 0,
-        cell: |o, _| json!(print::name_with_default(&o.metadata, DEFAULT)),
-    },
-    C::string("DriverName", |o, _| json!(o.driver_name)),
+    Column::NAME,
+    C::string("DriverName", |o, _| json!(o.driver_name)).describe("Name of the CSI driver This field is immutable."),
     Column::AGE,
 ];

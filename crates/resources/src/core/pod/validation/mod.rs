@@ -33,7 +33,7 @@ use crate::optional::{Flag, Items, Text};
 
 pub(crate) use containers::pull_policy;
 pub(crate) use ephemeral::as_container;
-pub(crate) use resources::{quantity_of, resource_name};
+pub(crate) use resources::{basic_resource, quantity_of, resource_name};
 pub(crate) use scheduling::{node_selector, node_taints, topology_selector};
 pub(crate) use status::validate_status_update;
 pub(crate) use subresources::{validate_ephemeral_containers_update, validate_resize};

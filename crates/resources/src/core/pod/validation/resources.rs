@@ -109,6 +109,15 @@ pub(super) fn has_indivisible_huge_pages(spec: &PodSpec) -> bool {
 }
 
 /// Not negative, and whole where only whole makes sense (`ValidateResourceQuantityValue`).
+/// `validateBasicResource`: an amount, of whatever it is.
+pub(crate) fn basic_resource(text: &Text, path: &Path, errors: &mut ErrorList) {
+    match text.0.parse::<Quantity>() {
+        Ok(amount) if amount.value() < 0 => errors.invalid(path, amount.value(), "must be a valid resource quantity"),
+        Ok(_) => {}
+        Err(error) => errors.invalid(path, &text.0, error.to_string()),
+    }
+}
+
 pub(crate) fn quantity_of(name: &str, text: &Text, path: &Path, errors: &mut ErrorList) {
     let amount = match text.0.parse::<Quantity>() {
         Ok(amount) => amount,
