@@ -5,7 +5,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use futures::FutureExt as _;
+use futures::future::{BoxFuture, FutureExt as _};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, debug, error, info_span};
 
@@ -36,19 +36,18 @@ impl Supervisor {
     /// Runs a component until it ends or the process shuts down; then the future is dropped. A panic is logged
     /// with the component's name and ends the whole process in order (see [`Supervisor::failed`]).
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_inner(name, future);
+        self.spawn_inner(name, future.boxed());
     }
 
     /// Like [`Supervisor::spawn`], for a task that belongs to a shorter-lived owner.
     pub fn spawn_guarded(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) -> TaskGuard {
-        TaskGuard(Some(self.spawn_inner(name, future)))
+        TaskGuard(Some(self.spawn_inner(name, future.boxed())))
     }
 
     /// Like [`Supervisor::spawn`], but the future is not dropped at shutdown: it must watch
     /// [`Supervisor::shutting_down`] itself and end soon after (a server that drains its connections).
     pub fn spawn_draining(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
-        let failed = self.inner.failed.clone();
-        self.track(name, async move { watch_panic(name, future, failed).await });
+        self.track(name, watch_panic(name, future.boxed(), self.inner.failed.clone()));
     }
 
     /// Resolves when the process is to stop.
@@ -79,11 +78,9 @@ impl Supervisor {
         self.inner.tracker.wait().await;
     }
 
-    fn spawn_inner(
-        &self,
-        name: &'static str,
-        future: impl Future<Output = ()> + Send + 'static,
-    ) -> tokio::task::AbortHandle {
+    /// Boxed, so that what surrounds a task exists once in the program, and each wrapping does not hold the task's
+    /// future once more: a future's captures and its locals never share their place.
+    fn spawn_inner(&self, name: &'static str, future: BoxFuture<'static, ()>) -> tokio::task::AbortHandle {
         let shutdown = self.inner.shutdown.clone();
         let failed = self.inner.failed.clone();
         self.track(name, async move {
@@ -114,7 +111,7 @@ impl Drop for TaskGuard {
     }
 }
 
-async fn watch_panic(name: &'static str, future: impl Future<Output = ()>, failed: CancellationToken) {
+async fn watch_panic(name: &'static str, future: BoxFuture<'static, ()>, failed: CancellationToken) {
     match std::panic::AssertUnwindSafe(future).catch_unwind().await {
         Ok(()) => debug!(name, "task ended"),
         Err(panic) => {
