@@ -101,8 +101,10 @@ async fn connection(server: ApiServer, acceptor: TlsAcceptor, drain: Drain, stre
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "set nodelay");
     }
-    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
+    // On the heap, as everything here that is large: what one connection keeps, thousands of idle ones keep, and a
+    // future keeps the room of whatever was ever in it.
+    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, Box::pin(acceptor.accept(stream))).await {
+        Ok(Ok(stream)) => Box::new(stream),
         Ok(Err(error)) => {
             TLS_ERRORS.with([]).inc();
             tracing::debug!(%address, %error, "TLS handshake failed");
@@ -151,8 +153,7 @@ async fn connection(server: ApiServer, acceptor: TlsAcceptor, drain: Drain, stre
         .initial_connection_window_size(1024 * 1024)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(15));
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
+    let mut connection = Box::pin(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut is_leaving = false;
     loop {
         tokio::select! {
