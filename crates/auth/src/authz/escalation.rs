@@ -116,7 +116,7 @@ impl EscalationCheck {
     fn missing(&self, request: &AdmissionRequest<'_>, wanted: &[PolicyRule]) -> Option<String> {
         let user = &request.cx.user;
         let grants = self.rbac.grants(user, request.namespace);
-        let owned: Vec<&PolicyRule> = grants.iter().flat_map(|grant| grant.rules.iter()).collect();
+        let owned: Vec<&PolicyRule> = grants.iter().flat_map(|rules| rules.iter()).collect();
         let missing = rules::not_covered(&owned, wanted);
         if missing.is_empty() {
             return None;

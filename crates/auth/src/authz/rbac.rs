@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::ControlFlow,
     sync::{Arc, OnceLock},
 };
 
@@ -49,12 +50,6 @@ enum SubjectKey {
 struct Binding {
     subjects: Vec<(SubjectKey, String)>,
     role: RoleRef,
-}
-
-/// A rule that a user has, and where it comes from.
-pub(crate) struct Grant {
-    pub(crate) rules: Arc<Vec<PolicyRule>>,
-    source: String,
 }
 
 impl Rbac {
@@ -128,18 +123,12 @@ impl Rbac {
     }
 
     /// The rules of a user in a namespace (empty: only the cluster's own), those of the whole cluster first.
-    pub(crate) fn grants(&self, user: &UserInfo, namespace: &str) -> Vec<Grant> {
-        let index = self.index.read();
+    pub(crate) fn grants(&self, user: &UserInfo, namespace: &str) -> Vec<Arc<Vec<PolicyRule>>> {
         let mut grants = Vec::new();
-        for scope in if namespace.is_empty() { vec![""] } else { vec!["", namespace] } {
-            let subjects = std::iter::once(SubjectKey::User(user.name.clone()))
-                .chain(user.groups.iter().cloned().map(SubjectKey::Group));
-            for subject in subjects {
-                for key in index.by_subject.get(&subject).into_iter().flatten().filter(|key| key.0 == scope) {
-                    grants.extend(index.grant(key, &subject));
-                }
-            }
-        }
+        self.index.read().each(user, namespace, |binding| {
+            grants.push(Arc::clone(binding.rules));
+            ControlFlow::Continue(())
+        });
         grants
     }
 
@@ -173,33 +162,66 @@ impl Rbac {
     }
 
     fn decide(&self, attributes: &Attributes) -> Decision {
-        for grant in self.grants(&attributes.user, &attributes.namespace) {
-            if grant.rules.iter().any(|rule| rules::allows(rule, attributes)) {
-                return Decision::Allow { reason: format!("RBAC: allowed by {}", grant.source) };
+        let mut decision = Decision::NoOpinion { reason: String::new() };
+        self.index.read().each(&attributes.user, &attributes.namespace, |binding| {
+            if !binding.rules.iter().any(|rule| rules::allows(rule, attributes)) {
+                return ControlFlow::Continue(());
             }
-        }
-        Decision::NoOpinion { reason: String::new() }
+            // In words only now: most bindings that are looked at are not the one.
+            decision = Decision::Allow { reason: format!("RBAC: allowed by {}", binding.source()) };
+            ControlFlow::Break(())
+        });
+        decision
     }
 }
 
+/// A binding that names a user or one of the user's groups, and the rules of its role.
+struct Bound<'a> {
+    key: &'a Key,
+    subject: &'a SubjectKey,
+    binding: &'a Binding,
+    rules: &'a Arc<Vec<PolicyRule>>,
+}
+
 impl Index {
-    fn grant(&self, key: &Key, subject: &SubjectKey) -> Option<Grant> {
-        let binding = self.bindings.get(key)?;
-        let rules = self.roles.get(&role_key(&binding.role, &key.0))?.clone();
+    /// Tells of all that is bound to a user in a namespace (empty: only in the cluster), that of the whole cluster
+    /// first.
+    fn each(&self, user: &UserInfo, namespace: &str, mut tell: impl FnMut(Bound<'_>) -> ControlFlow<()>) {
+        let user_key = SubjectKey::User(user.name.clone());
+        let subjects: Vec<SubjectKey> =
+            std::iter::once(user_key).chain(user.groups.iter().cloned().map(SubjectKey::Group)).collect();
+        let scopes: &[&str] = if namespace.is_empty() { &[""] } else { &["", namespace] };
+        for scope in scopes {
+            for subject in &subjects {
+                for key in self.by_subject.get(subject).into_iter().flatten().filter(|key| key.0 == *scope) {
+                    let Some(binding) = self.bindings.get(key) else { continue };
+                    let Some(rules) = self.roles.get(&role_key(&binding.role, &key.0)) else { continue };
+                    if tell(Bound { key, subject, binding, rules }).is_break() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Bound<'_> {
+    /// Where the rules come from, as upstream says it.
+    fn source(&self) -> String {
+        let Self { key, subject, binding, .. } = self;
         let described =
-            binding.subjects.iter().find(|(candidate, _)| candidate == subject).map(|(_, text)| text.as_str());
+            binding.subjects.iter().find(|(candidate, _)| candidate == *subject).map(|(_, text)| text.as_str());
         let (kind, name) = if key.0.is_empty() {
             ("ClusterRoleBinding", apimachinery::field::go_quote(&key.1))
         } else {
             ("RoleBinding", apimachinery::field::go_quote(&format!("{}/{}", key.1, key.0)))
         };
-        let source = format!(
+        format!(
             "{kind} {name} of {} {} to {}",
             binding.role.kind,
             apimachinery::field::go_quote(&binding.role.name),
             described.unwrap_or_default()
-        );
-        Some(Grant { rules, source })
+        )
     }
 }
 
@@ -241,7 +263,7 @@ impl Authorizer for Rbac {
         async move {
             self.catch_up().await;
             let mut result = Rules::default();
-            for rule in self.grants(user, namespace).iter().flat_map(|grant| grant.rules.iter()) {
+            for rule in self.grants(user, namespace).iter().flat_map(|rules| rules.iter()) {
                 if rule.resources.as_ref().is_some_and(|resources| !resources.is_empty()) {
                     result.resource.push(ResourceRule {
                         verbs: rule.verbs.clone(),
