@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use apimachinery::ApiError;
 use bytes::Bytes;
+use futures::future::{try_join, try_join_all};
 use registry::{
     Registry, RequestCx, UpdateKind, UserInfo, Verb,
     options::WriteOptions,
@@ -33,23 +34,24 @@ pub struct ApiEndpoint {
 
 /// Creates the system namespaces that are missing.
 pub async fn namespaces(registry: &Registry) -> Result<(), ApiError> {
-    for name in SYSTEM_NAMESPACES {
+    // All at once: the store syncs them together.
+    let writes = SYSTEM_NAMESPACES.iter().map(|name| async move {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        create(registry, "", "namespaces", "", &namespace).await?;
-    }
-    Ok(())
+        create(registry, "", "namespaces", "", &namespace).await
+    });
+    try_join_all(writes).await.map(drop)
 }
 
 /// Makes the statuses of the parts of the control plane, which are well when anybody can ask.
 pub async fn component_statuses(registry: &Registry) -> Result<(), ApiError> {
-    for name in ["scheduler", "controller-manager", "etcd-0"] {
+    let writes = ["scheduler", "controller-manager", "etcd-0"].map(|name| async move {
         let status = json!({
             "apiVersion": "v1", "kind": "ComponentStatus", "metadata": {"name": name},
             "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}],
         });
-        create(registry, "", "componentstatuses", "", &status).await?;
-    }
-    Ok(())
+        create(registry, "", "componentstatuses", "", &status).await
+    });
+    try_join_all(writes).await.map(drop)
 }
 
 /// Makes the `kubernetes` Service, its Endpoints and its EndpointSlice say where the API servers are: this one, and
@@ -97,9 +99,6 @@ pub(crate) async fn endpoints(registry: &Registry, endpoint: &ApiEndpoint, serve
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels}, "subsets": subsets,
     });
-    create(registry, "", "endpoints", "default", &endpoints).await?;
-    merge(registry, ("", "endpoints"), ("default", "kubernetes"), json!({ "subsets": subsets })).await?;
-
     let ports = json!([{"name": "https", "port": endpoint.port, "protocol": "TCP"}]);
     let ready = |address: &IpAddr| json!({"addresses": [address], "conditions": {"ready": true}});
     let addresses: Vec<Value> = servers.iter().map(ready).collect();
@@ -109,14 +108,21 @@ pub(crate) async fn endpoints(registry: &Registry, endpoint: &ApiEndpoint, serve
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
         "addressType": family, "endpoints": addresses, "ports": ports,
     });
-    create(registry, "discovery.k8s.io", "endpointslices", "default", &slice).await?;
-    merge(
-        registry,
-        ("discovery.k8s.io", "endpointslices"),
-        ("default", "kubernetes"),
-        json!({"endpoints": addresses, "ports": ports}),
-    )
-    .await
+    let endpoints = async {
+        create(registry, "", "endpoints", "default", &endpoints).await?;
+        merge(registry, ("", "endpoints"), ("default", "kubernetes"), json!({ "subsets": subsets })).await
+    };
+    let slices = async {
+        create(registry, "discovery.k8s.io", "endpointslices", "default", &slice).await?;
+        merge(
+            registry,
+            ("discovery.k8s.io", "endpointslices"),
+            ("default", "kubernetes"),
+            json!({"endpoints": addresses, "ports": ports}),
+        )
+        .await
+    };
+    try_join(endpoints, slices).await.map(drop)
 }
 
 /// Puts the `kubernetes` Service back when somebody deletes it or its endpoints, as upstream's reconciler does.

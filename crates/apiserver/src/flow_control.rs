@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use apimachinery::ApiError;
 use bytes::Bytes;
+use futures::future::try_join_all;
 use registry::{
     Kind, Registry, UpdateKind, UserInfo, Verb,
     options::WriteOptions,
@@ -49,6 +50,8 @@ pub fn keep(registry: &Registry, supervisor: &Supervisor) {
 }
 
 async fn write(registry: &Registry, which: impl Fn(&Default) -> bool) -> Result<(), ApiError> {
+    // All at once: the store syncs them together.
+    let mut writes = Vec::new();
     for (plural, kind, defaults) in [
         ("prioritylevelconfigurations", "PriorityLevelConfiguration", priority_levels()),
         ("flowschemas", "FlowSchema", flow_schemas()),
@@ -56,11 +59,12 @@ async fn write(registry: &Registry, which: impl Fn(&Default) -> bool) -> Result<
         let served = registry
             .preferred_kind(GROUP, plural)
             .ok_or_else(|| ApiError::internal(format!("{plural} are not registered")))?;
-        for default in defaults.iter().filter(|default| which(default)) {
-            one(registry, &served, kind, default).await?;
+        for default in defaults.into_iter().filter(|default| which(default)) {
+            let served = Arc::clone(&served);
+            writes.push(async move { one(registry, &served, kind, &default).await });
         }
     }
-    Ok(())
+    try_join_all(writes).await.map(drop)
 }
 
 async fn one(registry: &Registry, kind: &Kind, name: &str, default: &Default) -> Result<(), ApiError> {

@@ -104,12 +104,15 @@ pub(super) async fn start(settings: &Settings, supervisor: &Supervisor) -> anyho
         .build()?;
 
     bootstrap::namespaces(&registry).await?;
-    bootstrap::component_statuses(&registry).await?;
-    apiserver::flow_control::ensure(&registry).await?;
-    apiserver::service_addresses::default_range(&registry, &settings.service_ranges).await?;
+    // Together: each write alone would wait for a sync of its own.
+    tokio::try_join!(
+        bootstrap::component_statuses(&registry),
+        apiserver::flow_control::ensure(&registry),
+        apiserver::service_addresses::default_range(&registry, &settings.service_ranges),
+        auth::bootstrap::ensure(&registry, auth::bootstrap::policy()),
+    )?;
     // What was served before is served again before anybody is told that the server is ready.
     customresources::start(&registry, Arc::new(outbound), supervisor).await?;
-    auth::bootstrap::ensure(&registry, auth::bootstrap::policy()).await?;
     // Behind the policy, so that the authorizers know it before the first request.
     auth::follow(&store, &rbac, &nodes, supervisor);
     let endpoint = bootstrap::ApiEndpoint {
