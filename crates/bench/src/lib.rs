@@ -4,6 +4,7 @@
 //! Every case cleans up after itself; all objects live in namespaces of the benchmark's own.
 
 mod cases;
+mod http2;
 mod report;
 mod target;
 
@@ -49,6 +50,12 @@ pub struct Arguments {
     /// Watchers of the fan-out case
     #[arg(long, default_value_t = 100)]
     pub watchers: usize,
+    /// Writes a second of the watch-latency case
+    #[arg(long, default_value_t = 1000)]
+    pub write_rate: usize,
+    /// Watchers of the watch-latency case
+    #[arg(long, default_value_t = 4)]
+    pub latency_watchers: usize,
     /// Objects of the list case
     #[arg(long, default_value_t = 10_000)]
     pub list_objects: usize,
@@ -81,6 +88,8 @@ pub enum Case {
     Objects,
     /// Events to many watchers
     Watch,
+    /// From a write to those who watch, at a given rate of writes
+    WatchLatency,
     /// Memory of watches in which nothing happens
     IdleWatches,
     /// A list of many objects
@@ -96,8 +105,17 @@ pub enum Case {
 }
 
 /// Those that are no attack on the cluster.
-const ALL: &[Case] =
-    &[Case::Idle, Case::Objects, Case::Watch, Case::IdleWatches, Case::List, Case::Pods, Case::Burst, Case::Scheduling];
+const ALL: &[Case] = &[
+    Case::Idle,
+    Case::Objects,
+    Case::Watch,
+    Case::WatchLatency,
+    Case::IdleWatches,
+    Case::List,
+    Case::Pods,
+    Case::Burst,
+    Case::Scheduling,
+];
 
 /// Runs the cases and gives their figures, those of a case that failed not among them.
 pub async fn run(arguments: &Arguments, mut report: Report) -> anyhow::Result<Report> {
@@ -109,6 +127,7 @@ pub async fn run(arguments: &Arguments, mut report: Report) -> anyhow::Result<Re
             Case::Idle => cases::idle::run(&target, arguments, &mut report).await,
             Case::Objects => cases::objects::run(&target, arguments, &mut report).await,
             Case::Watch => cases::watch::run(&target, arguments, &mut report).await,
+            Case::WatchLatency => cases::watch_latency::run(&target, arguments, &mut report).await,
             Case::IdleWatches => cases::idle_watches::run(&target, arguments, &mut report).await,
             Case::Overload => cases::overload::run(&target, arguments, &mut report).await,
             Case::List => cases::list::run(&target, arguments, &mut report).await,

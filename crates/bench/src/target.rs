@@ -52,6 +52,10 @@ impl Target {
         Ok(Client::try_from(self.config.clone())?)
     }
 
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Whether CPU and memory can be told.
     pub(crate) fn has_processes(&self) -> bool {
         !self.pids.is_empty()

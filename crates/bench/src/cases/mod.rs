@@ -9,6 +9,7 @@ pub(crate) mod overload;
 pub(crate) mod pods;
 pub(crate) mod scheduling;
 pub(crate) mod watch;
+pub(crate) mod watch_latency;
 
 use kube::api::DynamicObject;
 use serde_json::json;

@@ -9,13 +9,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use futures::{AsyncBufReadExt as _, StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStreamExt as _};
 use kube::api::PostParams;
 use tokio::sync::Notify;
 
 use super::{config_map, micros_each};
 use crate::{
     Arguments, Report,
+    http2::{Connection, piece},
     target::{PATIENCE, Target, objects},
 };
 
@@ -32,19 +33,21 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Rep
     let seen = Arc::new((AtomicUsize::new(0), Notify::new()));
     let expected = EVENTS * arguments.watchers;
     let mut watchers = tokio::task::JoinSet::new();
-    let mut client = target.another_client()?;
+    let mut connections = Vec::new();
     for index in 0..arguments.watchers {
         if index % PER_CONNECTION == 0 {
-            client = target.another_client()?;
+            connections.push(Connection::open(target.config()).await?);
         }
-        let uri = format!("/api/v1/namespaces/{NAMESPACE}/configmaps?watch=1&resourceVersion={version}");
-        let stream = client.request_stream(http::Request::get(uri).body(Vec::new())?).await?;
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps?watch=1&resourceVersion={version}");
+        let connection = connections.last_mut().context("no connection")?;
+        let mut body = connection.get(&path).await?;
         let seen = seen.clone();
         watchers.spawn(async move {
             // Events are counted by their lines: decoding them would measure the driver.
-            let mut lines = stream.lines();
-            while let Some(Ok(_)) = lines.next().await {
-                if seen.0.fetch_add(1, Ordering::Relaxed) + 1 == expected {
+            while let Ok(Some(piece)) = piece(&mut body).await {
+                let events = piece.iter().filter(|byte| **byte == b'\n').count();
+                let before = seen.0.fetch_add(events, Ordering::Relaxed);
+                if before < expected && before + events >= expected {
                     seen.1.notify_one();
                 }
             }
