@@ -8,6 +8,7 @@ mod plan;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use api::{
@@ -43,8 +44,13 @@ struct Quotas {
     services: Cache<Service>,
     device_claims: Cache<ResourceClaim>,
     counted: Mutex<HashMap<String, Counted>>,
+    /// When admission last charged which quota.
+    charged: Mutex<HashMap<ObjectKey, Instant>>,
     queue: Mutex<Option<Queue>>,
 }
+
+/// What was charged just now is perhaps not stored yet: only after so long is it missing.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// A kind that some quota counts.
 struct Counted {
@@ -67,9 +73,15 @@ fn start(context: Context) {
         quotas: quotas.clone(),
         caches: context.caches.clone(),
         counted: Mutex::default(),
+        charged: Mutex::default(),
         queue: Mutex::default(),
     });
-    let controller = Controller::new(ENTRY.name, Shell(shared.clone())).workers(2).watch(&quotas);
+    let charges = shared.clone();
+    let controller =
+        Controller::new(ENTRY.name, Shell(shared.clone())).workers(2).watch_for(&quotas, move |change, keys| {
+            charges.remember(change);
+            keys.push(change.key.clone());
+        });
     *shared.queue.lock() = Some(controller.queue());
     controller
         .watch_for(&shared.pods, beside(&quotas))
@@ -88,6 +100,24 @@ fn beside<K: Object>(
 }
 
 impl Quotas {
+    fn remember(&self, change: &Change<ResourceQuota>) {
+        match (&change.old, &change.new) {
+            (Some(old), Some(new)) if plan::lowers(new, &plan::used(old)) => {
+                self.charged.lock().insert(change.key.clone(), Instant::now());
+            }
+            (_, None) => {
+                self.charged.lock().remove(&change.key);
+            }
+            _ => {}
+        }
+    }
+
+    /// How long until what was charged last is either stored or was never going to be.
+    fn unsettled(&self, key: &ObjectKey) -> Option<Duration> {
+        let since = self.charged.lock().get(key)?.elapsed();
+        SETTLED.checked_sub(since).filter(|left| !left.is_zero())
+    }
+
     /// Cache of the objects that a name like `count/deployments.apps` is about; none when there are no such objects.
     async fn cache_of(self: &Arc<Self>, name: &str) -> Result<Option<Cache<PartialObject>>, ReconcileError> {
         let Some((group, plural)) = quota::counted(name) else { return Ok(None) };
@@ -152,6 +182,11 @@ impl Reconcile for Shell {
             numbers,
         };
         let Some(status) = plan::plan(&view, Timestamp::now()) else { return Ok(Next::Await) };
+        if let Some(left) = quotas.unsettled(key)
+            && plan::lowers(&quota, &quota::amounts(status.used.as_ref()))
+        {
+            return Ok(Next::After(left));
+        }
         let mut new = ResourceQuota::clone(&quota);
         new.status = Some(status);
         let api = Api::<ResourceQuota>::namespaced(quotas.client.clone(), &key.namespace);

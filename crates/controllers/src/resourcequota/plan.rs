@@ -67,6 +67,15 @@ pub(super) fn plan(view: &View<'_>, now: Timestamp) -> Option<ResourceQuotaStatu
     (!same).then(|| ResourceQuotaStatus { hard: Some(quota::texts(&hard)), used: Some(quota::texts(&used)) })
 }
 
+pub(super) fn used(quota: &ResourceQuota) -> Amounts {
+    quota::amounts(quota.status.as_ref().and_then(|status| status.used.as_ref()))
+}
+
+/// Whether something of the quota is used less than its status says.
+pub(super) fn lowers(quota: &ResourceQuota, to: &Amounts) -> bool {
+    used(quota).iter().any(|(name, amount)| to.get(name).unwrap_or(&Quantity::ZERO) < amount)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -100,6 +109,9 @@ mod tests {
         );
         let counted = ResourceQuota { status: Some(status), ..quota.clone() };
         assert!(plan(&view(&counted), Timestamp::UNIX_EPOCH).is_none(), "nothing has changed");
+        assert!(
+            !lowers(&counted, &used(&counted)) && !lowers(&quota, &used(&counted)) && lowers(&counted, &used(&quota))
+        );
         assert!(is_only_counted("configmaps") && is_only_counted("count/x.example.com") && !is_only_counted("pods"));
     }
 }

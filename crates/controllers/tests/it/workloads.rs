@@ -3,7 +3,7 @@
 use api::{
     apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
     batch::v1::Job,
-    core::v1::{Endpoints, Event, Pod, Service},
+    core::v1::{Endpoints, Event, Pod, ResourceQuota, Service},
     discovery::v1::EndpointSlice,
     policy::v1::PodDisruptionBudget,
 };
@@ -128,6 +128,36 @@ async fn a_pod_that_is_deleted_is_replaced() -> anyhow::Result<()> {
         })
         .await;
     Ok(())
+}
+
+/// Pods that are admitted and not yet stored are not taken for missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_holds_while_many_pods_are_made_at_once() -> anyhow::Result<()> {
+    let harness = Harness::start().await?;
+    harness.add_node("node").await?;
+    let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"pods": "2"}}});
+    harness.create::<ResourceQuota>("default", quota).await?;
+    let used = |quota: &ResourceQuota| quota.status.as_ref()?.used.as_ref()?.get("pods").map(|used| used.0.clone());
+    harness.wait::<ResourceQuota>("default", "few", |quota| quota.and_then(used).as_deref() == Some("0")).await;
+    for round in ["a", "b", "c"] {
+        harness.create::<ReplicaSet>("default", replica_set(round, 12)).await?;
+        let refused = |set: &ReplicaSet| {
+            let conditions = set.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+            conditions.iter().any(|one| one.type_ == "ReplicaFailure" && one.reason.as_deref() == Some("FailedCreate"))
+        };
+        harness.wait::<ReplicaSet>("default", round, |set| set.is_some_and(refused)).await;
+        harness.wait::<ResourceQuota>("default", "few", |quota| quota.and_then(used).as_deref() == Some("2")).await;
+        assert!(harness.cache::<Pod>().list_namespace("default").len() <= 2);
+        harness.delete::<ReplicaSet>("default", round, Default::default()).await?;
+        harness.wait_all::<Pod>("default", |pods| pods.is_empty()).await;
+        harness.wait::<ResourceQuota>("default", "few", |quota| quota.and_then(used).as_deref() == Some("0")).await;
+    }
+    Ok(())
+}
+
+fn replica_set(name: &str, replicas: i32) -> Value {
+    let deployment = deployment(name, replicas, "nginx:1");
+    json!({"metadata": {"name": name}, "spec": deployment["spec"]})
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
