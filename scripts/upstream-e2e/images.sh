@@ -15,8 +15,8 @@ recipe() {
 page() {
   recipe "$1" <<EOF
 names: ["$old/$1:1.0"]
-copy: {/test-webserver: agnhost, /html/data.json: $images/$1/html/data.json, /html/$1.jpg: $images/$1/html/$1.jpg}
-config: {Entrypoint: [/test-webserver, test-webserver], WorkingDir: /html, Env: [$path]}
+copy: {/test-webserver: agnhost, /data.json: $images/$1/html/data.json, /$1.jpg: $images/$1/html/$1.jpg}
+config: {Entrypoint: [/test-webserver, test-webserver], Env: [$path]}
 EOF
 }
 

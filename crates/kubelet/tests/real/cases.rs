@@ -121,7 +121,7 @@ async fn identity_and_limits() {
     let mut spec = script(
         "id; grep -E 'NoNewPrivs|Seccomp:' /proc/self/status; touch /x 2>&1; cat /proc/self/oom_score_adj",
         json!({"securityContext": {"runAsUser": 1000, "runAsGroup": 1001, "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true},
-            "resources": {"limits": {"memory": "64Mi", "cpu": "500m"}, "requests": {"memory": "32Mi", "cpu": "250m"}}}),
+            "resources": {"limits": {"memory": "64Mi", "cpu": "500m"}, "requests": {"memory": "1Mi", "cpu": "250m"}}}),
     );
     spec["securityContext"] = json!({"supplementalGroups": [7]});
     expect![[r#"
