@@ -11,6 +11,7 @@ pub mod labels;
 pub mod names;
 pub mod patch;
 pub mod quantity;
+pub mod scan;
 pub mod status;
 pub mod time;
 

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use apimachinery::scan;
 use jiff::Timestamp;
-use registry::{Registry, scan};
+use registry::Registry;
 use store::{Expect, Filter, Key, Resource, Revision, Snapshot, Txn, WatchError};
 use supervisor::Supervisor;
 

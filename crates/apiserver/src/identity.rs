@@ -6,10 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, scan};
 use bytes::Bytes;
 use jiff::Timestamp;
-use registry::{Registry, RequestCx, UpdateKind, UserInfo, Verb, options::WriteOptions, pipeline::Change, scan};
+use registry::{Registry, RequestCx, UpdateKind, UserInfo, Verb, options::WriteOptions, pipeline::Change};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use store::Key;

@@ -164,7 +164,7 @@ async fn follow(registry: &Registry, watches: &mut [Watch; 3]) -> Option<WatchEr
 }
 
 fn decode<T: registry::Object>(entry: &Entry) -> Option<T> {
-    apimachinery::json::from_bytes(entry.bytes()).ok()
+    apimachinery::json::without_owners(entry.bytes()).ok()
 }
 
 async fn service_changed(

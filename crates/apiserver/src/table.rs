@@ -1,9 +1,9 @@
 //! Objects as table rows and as bare metadata. Upstream: `endpoints/handlers/response.go`, `printers/tablegenerator.go`.
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, scan};
 use bytes::Bytes;
 use jiff::Timestamp;
-use registry::{CREATED_DESCRIPTION, ColumnHeader, Kind, NAME_DESCRIPTION, scan};
+use registry::{CREATED_DESCRIPTION, ColumnHeader, Kind, NAME_DESCRIPTION};
 use serde_json::{Value, json};
 
 /// What a row carries beside its cells.

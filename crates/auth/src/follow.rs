@@ -159,7 +159,7 @@ fn load<T: Object>(resource: &Resource, known: &mut HashSet<Key>, apply: &impl F
 
 /// What cannot be read grants nothing.
 fn decode<T: Object>(bytes: &[u8]) -> Option<T> {
-    apimachinery::json::from_bytes(bytes).inspect_err(|error| error!(%error, "stored object does not decode")).ok()
+    apimachinery::json::without_owners(bytes).inspect_err(|error| error!(%error, "stored object does not decode")).ok()
 }
 
 // === impl Freshness ===

@@ -10,7 +10,7 @@ use std::sync::{
 use apimachinery::{
     ApiError, Gvr,
     field::{Error, ErrorList, ErrorType, Path},
-    json, names,
+    json, names, scan,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
 use registry::{
     AnyObject, ColumnHeader, Custom, DynamicObject, Filter, Info, ReadBody, RequestCx, Resource, SelectableField,
-    Subresource, UpdateKind, intern, intern_all, intern_path, reset_metadata, scan,
+    Subresource, UpdateKind, intern, intern_all, intern_path, reset_metadata,
 };
 use resources::apiextensions::custom_resource_definition::fields::{text, texts};
 use schema::{

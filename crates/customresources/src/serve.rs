@@ -8,12 +8,11 @@ use std::{
     time::Duration,
 };
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, scan};
 use registry::{
     AnyObject, DynamicObject, Kind, Registry, RequestCx, UpdateKind, UserInfo, Verb,
     options::{DeleteOptions, WriteOptions},
     pipeline::Change,
-    scan,
 };
 use resources::apiextensions::custom_resource_definition::{
     CLEANUP_FINALIZER,

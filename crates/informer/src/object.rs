@@ -3,6 +3,7 @@
 use apimachinery::ObjectKey;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
 /// An object that a cache can hold.
 pub trait Object: DeserializeOwned + Clone + Send + Sync + 'static {
@@ -11,6 +12,11 @@ pub trait Object: DeserializeOwned + Clone + Send + Sync + 'static {
 
     /// The object's metadata, to be trimmed before it is cached.
     fn meta_mut(&mut self) -> &mut ObjectMeta;
+
+    /// The object as a server shows it, already without what no reader of a cache wants and would cost most to read.
+    fn decode(json: &RawValue) -> Result<Self, serde_json::Error> {
+        apimachinery::json::without_owners(json.get().as_bytes())
+    }
 
     /// Drops what no reader of a cache wants. Managed fields are often larger than the object.
     fn trim(&mut self) {

@@ -6,9 +6,9 @@
 use bytes::Bytes;
 use store::Template;
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, scan};
 
-use crate::{object::AnyObject, scan};
+use crate::object::AnyObject;
 
 /// What every head ends with.
 const HOLE: &[u8] = b"\"resourceVersion\":\"";

@@ -24,7 +24,6 @@ mod plain;
 mod reader;
 mod request;
 mod resource;
-pub mod scan;
 mod status;
 mod strategy;
 mod strict;

@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap, sync::Arc};
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, scan};
 use bytes::Bytes;
 use fieldmanager::{
     Comparison, Filter, Invalid, Managed, Operation, PathElement, TypeRef, TypedValue, Versions, managed::Given,
@@ -14,7 +14,7 @@ use fieldmanager::{
 use jiff::Timestamp;
 use schema::{Limits, Node, json::Object};
 
-use crate::{Kind, Registry, RequestCx, scan};
+use crate::{Kind, Registry, RequestCx};
 
 /// How deep parts are compared by their bytes before they are looked into.
 const RAW_DEPTH: usize = 3;
@@ -28,22 +28,8 @@ pub(crate) fn of(object: &[u8]) -> &[u8] {
 
 /// An object's bytes without the list, and the list.
 pub(crate) fn split(object: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
-    const NAME: &[u8] = b"\"managedFields\":";
     let list = of(object);
-    if list.is_empty() {
-        return (Cow::Borrowed(object), list);
-    }
-    let start = (list.as_ptr() as usize).saturating_sub(object.as_ptr() as usize);
-    let (Some(before), Some(after)) =
-        (object.get(..start.saturating_sub(NAME.len())), object.get(start + list.len()..))
-    else {
-        return (Cow::Borrowed(object), list);
-    };
-    let (before, after) = match before.strip_suffix(b",") {
-        Some(before) => (before, after),
-        None => (before, after.strip_prefix(b",").unwrap_or(after)),
-    };
-    (Cow::Owned([before, after].concat()), list)
+    (scan::without(object, list), list)
 }
 
 /// Whether two objects are the same in all but the list.

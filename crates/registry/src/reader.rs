@@ -65,7 +65,7 @@ impl Reader {
 }
 
 fn decode<T: Object>(bytes: &[u8]) -> Option<T> {
-    match apimachinery::json::from_bytes(bytes) {
+    match apimachinery::json::without_owners(bytes) {
         Ok(object) => Some(object),
         Err(error) => {
             tracing::error!(%error, "stored object does not decode");

@@ -124,7 +124,7 @@ pub(crate) fn in_namespace(
         .reader
         .raw("", "namespaces", "", name)
         .ok_or_else(|| ApiError::not_found(&Gvr::new("", "v1", "namespaces"), name))?;
-    let labels: Labels = match registry::scan::lookup(&stored, &["metadata", "labels"]) {
+    let labels: Labels = match apimachinery::scan::lookup(&stored, &["metadata", "labels"]) {
         Some(labels) => serde_json::from_slice(labels).map_err(ApiError::internal)?,
         None => Labels::new(),
     };

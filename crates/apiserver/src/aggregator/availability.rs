@@ -117,7 +117,7 @@ fn event(resource: Resource, from: store::Revision, filter: Filter, service: Opt
                 (Ok(_), None) => return true,
                 (Ok(event), Some(service)) => {
                     let label = ["metadata", "labels", "kubernetes.io/service-name"];
-                    if registry::scan::text(event.entry().bytes(), &label).as_deref() == Some(service) {
+                    if apimachinery::scan::text(event.entry().bytes(), &label).as_deref() == Some(service) {
                         return true;
                     }
                 }

@@ -9,8 +9,8 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use apimachinery::scan;
 use outbound::{Place, ResolveError, ResolveService};
-use registry::scan;
 use serde_json::Value;
 use store::{Key, Resource, Store};
 

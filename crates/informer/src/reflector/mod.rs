@@ -229,7 +229,7 @@ impl<K: Object> Reflector<K> {
                 if self.source.metadata_only { request.list_metadata(&params) } else { request.list(&params) };
             let page: Page = self.client.request(request.map_err(kube::Error::BuildRequest)?).await?;
             for item in page.items.unwrap_or_default() {
-                match serde_json::from_str::<K>(item.get()) {
+                match K::decode(&item) {
                     Ok(mut object) => {
                         object.trim();
                         objects.push(object);

@@ -89,11 +89,11 @@ impl Events {
             Err(error) => return Err(error.into()),
         };
         Ok(Some(match line.kind {
-            "ADDED" | "MODIFIED" => match serde_json::from_str(line.object.get()) {
+            "ADDED" | "MODIFIED" => match K::decode(line.object) {
                 Ok(object) => Event::Present(object),
                 Err(error) => Event::Undecodable(error),
             },
-            "DELETED" => match serde_json::from_str(line.object.get()) {
+            "DELETED" => match K::decode(line.object) {
                 Ok(object) => Event::Gone(object),
                 Err(error) => Event::Undecodable(error),
             },

@@ -164,7 +164,7 @@ impl Registry {
             Outcome::Conflict(current) => {
                 let mut error = ApiError::already_exists(&kind.gvr, &name);
                 let deleting = current.is_some_and(|entry| {
-                    crate::scan::lookup(entry.bytes(), &["metadata", "deletionTimestamp"]).is_some()
+                    apimachinery::scan::lookup(entry.bytes(), &["metadata", "deletionTimestamp"]).is_some()
                 });
                 if deleting {
                     error.message = format!("object is being deleted: {}", error.message);

@@ -1,13 +1,12 @@
 //! From a body's JSON to an object, with upstream's words when it is not one.
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, scan};
 
 use super::{Kind, Registry};
 use crate::{
     RequestCx,
     object::AnyObject,
     options::FieldValidation,
-    scan,
     strict::{self, Source},
 };
 

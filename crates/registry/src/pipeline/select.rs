@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
-use apimachinery::{ApiError, Selector, fields::FieldSelector, labels::Operator};
+use apimachinery::{ApiError, Selector, fields::FieldSelector, labels::Operator, scan};
 
 use super::Kind;
-use crate::{SelectableField, scan};
+use crate::SelectableField;
 
 /// Selectors whose fields the kind knows.
 #[derive(Clone, Debug)]

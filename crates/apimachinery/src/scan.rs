@@ -18,6 +18,25 @@ pub fn text<'a>(object: &'a [u8], path: &[&str]) -> Option<Cow<'a, str>> {
     unquoted(lookup(object, path)?)
 }
 
+/// An object without one of its values, which [`lookup`] has found in it, and without the value's name.
+pub fn without<'a>(object: &'a [u8], value: &'a [u8]) -> Cow<'a, [u8]> {
+    let whole = Cow::Borrowed(object);
+    if value.is_empty() {
+        return whole;
+    }
+    let start = (value.as_ptr() as usize).wrapping_sub(object.as_ptr() as usize);
+    let (Some(before), Some(after)) = (object.get(..start), object.get(start.saturating_add(value.len())..)) else {
+        return whole;
+    };
+    let name = before.strip_suffix(b"\":").and_then(|before| before.get(..memchr::memrchr(b'"', before)?));
+    let Some(before) = name else { return whole };
+    let (before, after) = match before.strip_suffix(b",") {
+        Some(before) => (before, after),
+        None => (before, after.strip_prefix(b",").unwrap_or(after)),
+    };
+    Cow::Owned([before, after].concat())
+}
+
 /// A scalar's text; none for null, lists and objects.
 pub fn unquoted(raw: &[u8]) -> Option<Cow<'_, str>> {
     match raw.first()? {
@@ -72,7 +91,7 @@ fn string_end(bytes: &[u8]) -> Option<usize> {
     }
     let mut at = 1;
     loop {
-        at += bytes.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
         if bytes[at] == b'"' {
             return Some(at + 1);
         }
@@ -123,6 +142,21 @@ mod tests {
         assert_eq!(text(OBJECT, &["e"]).as_deref(), Some("-1.5"));
         assert_eq!(text(OBJECT, &["f"]).as_deref(), Some("z"));
         assert_eq!(text(OBJECT, &["a", "b", "c"]), None);
+    }
+
+    #[test]
+    fn values_are_taken_out() {
+        for (path, rest) in [
+            (["a", "b"], r#"{"a":{"c":[1,{"d":"}"}],"n":null,"t":true},"e":-1.5,"f":"z"}"#),
+            (["a", "t"], r#"{"a":{"b":"x\"y","c":[1,{"d":"}"}],"n":null},"e":-1.5,"f":"z"}"#),
+        ] {
+            let value = lookup(OBJECT, &path).unwrap();
+            assert_eq!(std::str::from_utf8(&without(OBJECT, value)).unwrap(), rest);
+        }
+        let only = br#"{"a":{"b":1}}"#;
+        assert_eq!(&*without(only, lookup(only, &["a", "b"]).unwrap()), br#"{"a":{}}"#);
+        assert_eq!(&*without(OBJECT, b""), OBJECT);
+        assert_eq!(&*without(OBJECT, b"elsewhere"), OBJECT);
     }
 
     #[test]
