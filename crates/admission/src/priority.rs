@@ -2,7 +2,7 @@
 //! Upstream: `plugin/pkg/admission/priority`.
 
 use api::{core::v1::Pod, scheduling::v1::PriorityClass};
-use apimachinery::ApiError;
+use apimachinery::{ApiError, scan};
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use registry::{
     Info,
@@ -64,14 +64,12 @@ fn resolve(request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
     }
     let class_name = spec.priority_class_name.clone().unwrap_or_default();
     let found = if class_name.is_empty() {
-        let classes = reader.list::<PriorityClass>(GROUP, "priorityclasses", None);
-        classes.into_iter().filter(|class| class.global_default == Some(true)).min_by_key(|class| class.value).map(
-            |class| Resolved {
-                name: class.metadata.name.unwrap_or_default(),
-                value: class.value.unwrap_or(0),
-                policy: class.preemption_policy,
-            },
-        )
+        let classes = reader.list_where::<PriorityClass>(GROUP, "priorityclasses", None, is_default);
+        classes.into_iter().min_by_key(|class| class.value).map(|class| Resolved {
+            name: class.metadata.name.unwrap_or_default(),
+            value: class.value.unwrap_or(0),
+            policy: class.preemption_policy,
+        })
     } else if let Some(class) = reader.get::<PriorityClass>(GROUP, "priorityclasses", "", &class_name) {
         Some(Resolved { name: class_name.clone(), value: class.value.unwrap_or(0), policy: class.preemption_policy })
     } else if let Some((_, value)) = SYSTEM.iter().find(|(system, _)| *system == class_name) {
@@ -103,15 +101,18 @@ fn resolve(request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Whether a stored class is for those who name none.
+fn is_default(class: &[u8]) -> bool {
+    scan::lookup(class, &["globalDefault"]) == Some(b"true")
+}
+
 fn single_default(request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
     let Some(class) = request.object::<PriorityClass>() else { return Ok(()) };
     if class.global_default != Some(true) {
         return Ok(());
     }
-    let others = request.cx.reader.list::<PriorityClass>(GROUP, "priorityclasses", None);
-    let other = others
-        .into_iter()
-        .find(|other| other.global_default == Some(true) && other.metadata.name != class.metadata.name);
+    let others = request.cx.reader.list_where::<PriorityClass>(GROUP, "priorityclasses", None, is_default);
+    let other = others.into_iter().find(|other| other.metadata.name != class.metadata.name);
     match other {
         Some(other) => Err(ApiError::forbidden(
             &gvr(request.info),

@@ -51,7 +51,19 @@ impl Reader {
     }
 
     pub fn list<T: Object>(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<T> {
-        self.0.list(group, plural, namespace).iter().filter_map(|bytes| decode(bytes)).collect()
+        self.list_where(group, plural, namespace, |_| true)
+    }
+
+    /// Those whose stored bytes are wanted; the others are not decoded.
+    pub fn list_where<T: Object>(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: Option<&str>,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> Vec<T> {
+        let all = self.0.list(group, plural, namespace);
+        all.iter().filter(|bytes| is_wanted(bytes)).filter_map(|bytes| decode(bytes)).collect()
     }
 
     pub fn count(&self, group: &str, plural: &str) -> usize {
