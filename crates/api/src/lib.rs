@@ -22,4 +22,5 @@ pub mod pod_template;
 pub mod quota;
 pub mod requests;
 pub mod service;
+pub mod shared;
 pub mod taint;
