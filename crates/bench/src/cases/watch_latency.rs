@@ -94,12 +94,13 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Rep
     let after = target.usage()?;
     watchers.shutdown().await;
     report.add("watch latency, writes", writes as f64 / written.as_secs_f64(), "1/s");
-    let latencies = seen.latencies.lock().map_err(|_| anyhow::anyhow!("a watcher panicked"))?;
-    report.add_latencies("watch latency, sent to delivered", &latencies);
+    {
+        let latencies = seen.latencies.lock().map_err(|_| anyhow::anyhow!("a watcher panicked"))?;
+        report.add_latencies("watch latency, sent to delivered", &latencies);
+    }
     if target.has_processes() {
         report.add("watch latency, server CPU each write", micros_each(before, after, writes), "us");
     }
-    drop(latencies);
     target.remove_namespace(NAMESPACE).await
 }
 
