@@ -35,6 +35,9 @@ pub struct ServerOptions {
     pub profiling: bool,
     /// Where clients that come from anywhere reach the server, as `/api` tells them: host and port.
     pub external_address: String,
+    /// `--kubelet-preferred-address-types`: of a node's addresses, which are dialled, the first that it has. Names are
+    /// not looked up.
+    pub node_address_types: Vec<String>,
     /// What `/flagz` shows: names and values.
     pub flags: Vec<(String, String)>,
     /// How many bytes the store takes on its disk, where that can be known.
@@ -70,6 +73,7 @@ impl Default for ServerOptions {
             max_streams: 0,
             profiling: true,
             external_address: String::new(),
+            node_address_types: vec!["InternalIP".to_owned(), "ExternalIP".to_owned()],
             flags: Vec::new(),
             storage_size: None,
             audit: AuditOptions::default(),

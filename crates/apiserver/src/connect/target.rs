@@ -52,7 +52,8 @@ pub(super) fn node_address(server: &ApiServer, name: &str) -> Result<NodeAddress
             .filter(|address| address.type_ == kind)
             .find_map(|address| address.address.parse::<IpAddr>().ok())
     };
-    let host = of("InternalIP").or_else(|| of("ExternalIP")).ok_or_else(|| {
+    let mut preferred = server.inner.options.node_address_types.iter();
+    let host = preferred.find_map(|kind| of(kind)).ok_or_else(|| {
         ApiError::internal(format!("no preferred addresses found; known addresses: {}", addresses.len()))
     })?;
     let port = status

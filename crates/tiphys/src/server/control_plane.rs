@@ -165,6 +165,7 @@ fn identities(settings: &Settings, own: Arc<ServingIdentity>) -> anyhow::Result<
 fn server_options(settings: &Settings, is_shared: bool) -> ServerOptions {
     let mut options = settings.arguments.operations.options(operations::shown(&std::env::args().collect::<Vec<_>>()));
     options.external_address = SocketAddr::new(settings.node_ip, settings.arguments.secure_port).to_string();
+    options.node_address_types = settings.arguments.kubelets.kubelet_preferred_address_types.clone();
     let directory = settings.layout.store();
     // Of an etcd, who looks after it knows.
     options.storage_size = (!is_shared).then(|| StorageSize(Arc::new(move || allocated(&directory))));

@@ -37,6 +37,14 @@ pub(crate) struct KubeletFlags {
     /// Authorities of kubelets' certificates, PEM; the cluster's own if not given
     #[arg(long)]
     kubelet_certificate_authority: Option<PathBuf>,
+    /// Which of a node's addresses are dialled, the first that it has; names are not looked up
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "InternalIP,ExternalIP",
+        value_parser = ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"]
+    )]
+    pub(super) kubelet_preferred_address_types: Vec<String>,
 }
 
 /// Connects the API server with kubelets. It has authorised the caller itself.

@@ -198,7 +198,6 @@ impl OperationFlags {
             strict_transport_security: self.strict_transport_security_directives.join("; "),
             max_streams: self.http2_max_streams_per_connection,
             profiling: self.profiling,
-            external_address: String::new(),
             flags: shown,
             storage_size: None,
             tracing_config: self.tracing_config_file.clone(),
@@ -235,6 +234,7 @@ impl OperationFlags {
                     longest: self.audit_webhook_batch_max_wait,
                 },
             },
+            ..ServerOptions::default()
         }
     }
 }

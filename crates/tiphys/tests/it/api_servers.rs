@@ -125,6 +125,13 @@ impl World {
         command.args(["--service-cluster-ip-range", "10.96.0.0/16", "--etcd-servers", &endpoints.join(",")]);
         command.args(["--service-account-issuer", "https://kubernetes.default.svc"]);
         command.args(["--requestheader-allowed-names", "front-proxy-client"]);
+        // As kubeadm's manifest has it.
+        command.args(["--kubelet-preferred-address-types", "InternalIP,ExternalIP,Hostname"]);
+        command.args(["--enable-admission-plugins", "NodeRestriction", "--allow-privileged=true"]);
+        command.args(["--authorization-mode", "Node,RBAC", "--enable-bootstrap-token-auth=true"]);
+        command.args(["--requestheader-extra-headers-prefix", "X-Remote-Extra-"]);
+        command.args(["--requestheader-group-headers", "X-Remote-Group"]);
+        command.args(["--requestheader-username-headers", "X-Remote-User"]);
         for (flag, file) in [
             ("--etcd-cafile", "etcd-pki/ca.crt"),
             ("--etcd-certfile", "etcd-pki/client.crt"),
