@@ -12,6 +12,7 @@ mod custom;
 mod derived;
 mod discovery;
 mod encodings;
+mod every_kind;
 mod http;
 mod identity;
 mod keep_alive;
