@@ -18,7 +18,7 @@ pub(crate) const ENTRY: Entry = Entry {
     watches: &[Watch::of(GROUP, "certificatesigningrequests")],
     rules: &[
         Rule::of(GROUP, "certificatesigningrequests/approval", &["update"]),
-        Rule::of(GROUP, "signers", &["approve"]),
+        Rule::named(GROUP, "signers", KUBELET_CLIENT, &["approve"]),
         Rule::of("authorization.k8s.io", "subjectaccessreviews", &["create"]),
         Rule::EVENTS,
     ],

@@ -20,7 +20,10 @@ pub(crate) const ENTRY: Entry = Entry {
     watches: &[Watch::of(GROUP, "certificatesigningrequests")],
     rules: &[
         Rule::of(GROUP, "certificatesigningrequests/status", &["update"]),
-        Rule::of(GROUP, "signers", &["sign"]),
+        Rule::named(GROUP, "signers", KUBELET_CLIENT, &["sign"]),
+        Rule::named(GROUP, "signers", KUBELET_SERVING, &["sign"]),
+        Rule::named(GROUP, "signers", API_CLIENT, &["sign"]),
+        Rule::named(GROUP, "signers", LEGACY, &["sign"]),
         Rule::EVENTS,
     ],
     start,

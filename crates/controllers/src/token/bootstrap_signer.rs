@@ -18,7 +18,7 @@ pub(crate) const ENTRY: Entry = Entry {
     name: "bootstrap-signer-controller",
     service_account: "bootstrap-signer",
     watches: &[Watch::of("", "secrets"), Watch::of("", "configmaps")],
-    rules: &[Rule::of("", "configmaps", &["update"]), Rule::EVENTS],
+    rules: &[Rule::named("", "configmaps", NAME, &["update"]), Rule::EVENTS],
     start,
 };
 
