@@ -42,7 +42,8 @@ pub(crate) struct State {
 pub(crate) struct Progress {
     revision: AtomicU64,
     closed: AtomicBool,
-    /// When some revisions became the current one, ascending. The first may be out of its time, the others are not.
+    /// When some revisions became the current one, ascending. The first may be out of its time, the others are not: at
+    /// most one in `AGES_EVERY` of `age`.
     ages: Mutex<VecDeque<(Revision, Instant)>>,
     now: Arc<dyn Fn() -> Instant + Send + Sync>,
     age: Duration,
@@ -203,6 +204,7 @@ impl Progress {
         let mut ages = self.ages.lock();
         if ages.back().is_none_or(|(_, at)| now.duration_since(*at) >= AGES_EVERY) {
             ages.push_back((revision, now));
+            self.let_go(&mut ages, now);
         }
         drop(ages);
         self.revision.fetch_max(revision.0, Ordering::AcqRel);
@@ -212,11 +214,19 @@ impl Progress {
     fn compacted(&self) -> Revision {
         let now = (self.now)();
         let mut ages = self.ages.lock();
-        let is_past = |(_, at): &(Revision, Instant)| now.duration_since(*at) > self.age;
-        while ages.get(1).is_some_and(is_past) {
+        self.let_go(&mut ages, now);
+        ages.front().filter(|(_, at)| self.is_past(*at, now)).map_or(Revision::ZERO, |(revision, _)| *revision)
+    }
+
+    /// Of the revisions that are too old only the newest says something.
+    fn let_go(&self, ages: &mut VecDeque<(Revision, Instant)>, now: Instant) {
+        while ages.get(1).is_some_and(|(_, at)| self.is_past(*at, now)) {
             ages.pop_front();
         }
-        ages.front().filter(|first| is_past(first)).map_or(Revision::ZERO, |(revision, _)| *revision)
+    }
+
+    fn is_past(&self, at: Instant, now: Instant) -> bool {
+        now.duration_since(at) > self.age
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -225,5 +235,21 @@ impl Progress {
 
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_let_go_also_when_nobody_asks() {
+        let start = Instant::now();
+        let progress = Progress::new(Revision::ZERO, Duration::from_secs(300), Arc::new(Instant::now));
+        for second in 0..10_000 {
+            progress.advance(Revision(second), start + Duration::from_secs(second));
+        }
+        let kept = progress.ages.lock().len();
+        assert!((30..=33).contains(&kept), "{kept}");
     }
 }
