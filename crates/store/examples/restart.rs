@@ -50,6 +50,7 @@ fn main() {
     let store = Store::open(engine::log::LogFactory::new(&directory), StoreOptions::default()).unwrap();
     let took = start.elapsed();
     let snapshot = store.resource("configmaps").snapshot();
+    assert!(!snapshot.is_empty(), "{} holds no objects; name a directory that is not there yet", directory.display());
     let encoded: usize = snapshot.iter().map(|entry| entry.bytes().len()).sum();
     let each = (resident() - before) / snapshot.len() as u64;
     println!("{} objects of {} bytes each", snapshot.len(), encoded / snapshot.len());

@@ -77,6 +77,9 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments, report: &mut Rep
     let all = async { while storm.join_next().await.is_some() {} };
     tokio::time::timeout(PATIENCE, all).await.context("the storm did not end")?;
     report.add("overload, until every list was answered", start.elapsed().as_secs_f64(), "s");
+    // A watch is well as long as it lasts.
+    while watching.try_join_next().is_some() {}
+    watches.good.store(watching.len(), Ordering::Relaxed);
     watching.shutdown().await;
     ended.store(true, Ordering::Relaxed);
     let during = beats.join_next().await.context("heartbeats")???;
